@@ -1,0 +1,108 @@
+"""Open base models, pictures and concepts by the words a user types."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from diffusers_persona.errors import PersonaError
+
+from .options import DEVICES, KINDS, PRECISIONS, one_of
+
+TOYBOX = "toybox"
+
+
+def open_base(name: str, *, device: str = "auto", precision: str = "fp32") -> Any:
+    """Load a stock pipeline and put it on a device.
+
+    Args:
+        name: ``"toybox"``, a folder with ``model_index.json``, or a Hub id.
+        device: ``"auto"`` takes CUDA, then MPS, then the CPU.
+        precision: element type of the weights.
+
+    Raises:
+        PersonaError: there is no such model, or it cannot be loaded; one line with the reason.
+    """
+    import torch
+
+    one_of(device, DEVICES, "--device")
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+        one_of(precision, PRECISIONS, "--precision")
+    ]
+    if name == TOYBOX:
+        from diffusers_persona import toybox
+
+        pipe = toybox.load().to(dtype=dtype)
+    else:
+        pipe = _from_pretrained(name, dtype)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(_device(device))
+
+
+def _from_pretrained(name: str, dtype) -> Any:
+    from diffusers import DiffusionPipeline
+
+    if Path(name).is_dir() and not (Path(name) / "model_index.json").is_file():
+        raise PersonaError(f"--base {name} has no model_index.json: give a folder that `pipe.save_pretrained` wrote")
+    if Path(name).is_file():
+        raise PersonaError(
+            f"--base {name} is a file: convert it with from_single_file and save_pretrained, then give the folder"
+        )
+    try:
+        return DiffusionPipeline.from_pretrained(name, torch_dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise PersonaError(
+            f"cannot load the base model {name!r}: {reason}; give a diffusers folder, a Hub id or toybox"
+        ) from error
+
+
+def _device(name: str) -> str:
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(device for device, usable in available.items() if usable)
+    if not available[name]:
+        raise PersonaError(f"--device {name}: this machine (or this torch build) has none; try --device cpu")
+    return name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What to learn: pictures (a path or a list of paths), noun, kind, and the Toybox concept behind it, if any."""
+
+    images: Any
+    noun: str
+    kind: str
+    name: str
+    toy: Any = None
+
+
+def open_subject(images: str, noun: str | None, kind: str | None) -> Subject:
+    """Read IMAGES: a picture, a folder of pictures, or ``toybox:NAME`` for a held-out concept of the Toybox.
+
+    Raises:
+        PersonaError: nothing is there, the noun is missing, or the kind is unknown.
+    """
+    if images.startswith(TOYBOX + ":"):
+        from diffusers_persona import toybox
+
+        toy = toybox.concept(images.partition(":")[2])
+        kind = one_of(kind or toy.kind, KINDS, "--kind")
+        return Subject(images=list(toy.references), noun=noun or toy.noun, kind=kind, name=toy.name, toy=toy)
+    if not Path(images).exists():
+        raise PersonaError(f"{images} does not exist; give a picture, a folder of pictures, or toybox:NAME")
+    if not noun:
+        raise PersonaError("--noun is missing: say what the pictures show, e.g. --noun dog")
+    return Subject(images=images, noun=noun, kind=one_of(kind or "object", KINDS, "--kind"), name=Path(images).stem)
+
+
+def open_concepts(paths: list[str]) -> list[Any]:
+    """Load concepts from folders or Hub ids.
+
+    Raises:
+        PersonaError: one of them is no concept.
+    """
+    from diffusers_persona import Concept
+
+    return [Concept.from_pretrained(path) for path in paths]

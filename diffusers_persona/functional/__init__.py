@@ -1,0 +1,1 @@
+"""Pure functions on tensors: the equations, testable without a network."""

@@ -1,0 +1,40 @@
+"""arXiv 2212.04488. Official code: adobe-research/custom-diffusion (Adobe Research License, non-commercial)."""
+
+from .... import inversion, losses, schemes, spaces
+from ....recipe import Recipe, recipe
+
+
+@recipe(
+    ref=18,
+    family="diffusion",
+    category="multi",
+    backbones=("sd", "sdxl"),
+    paper="2212.04488",
+    code="adobe-research/custom-diffusion",
+    licence="Adobe Research License (non-commercial)",
+    departures="the prior set is a folder of real captioned pictures where one is given, else generated (the paper retrieves from LAION)",
+    miniature=dict(steps=250, lr=5e-4, batch_size=8, prior_count=64),
+)
+def custom_diffusion(
+    *, steps=250, lr=8e-5, batch_size=4, prior_weight=1.0, prior_count=200, augment=True, weight_decay=1e-2
+):
+    """Multi-Concept Customization of Text-to-Image Diffusion."""
+    return Recipe(
+        space=[
+            spaces.Word(init="rare"),
+            spaces.KeyWeights(attention="cross", projections=("key", "value"), detach_start=True),
+        ],
+        method=inversion.Optimization(
+            steps=steps,
+            lr=lr,
+            batch_size=batch_size,
+            weight_decay=weight_decay,
+            losses=[losses.Denoising(), losses.PriorPreservation(weight=prior_weight, count=prior_count)],
+        ),
+        scheme=schemes.Prompting(),
+        data=inversion.Data(
+            prompts=inversion.prompts.Fixed("photo of a {phrase}"),
+            augmentation=(inversion.augmentation.ResizeWithCaption(),) if augment else (),
+        ),
+        merge=schemes.ConstrainedKeyValueMerge(),
+    )

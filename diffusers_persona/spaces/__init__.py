@@ -1,0 +1,10 @@
+"""Inversion spaces: where a concept lives. A space is a frozen declaration; its mechanism loads torch only when used."""
+
+from .base import Grip, Learner, Space, Subject
+from .low_rank import LowRank
+from .weights import KeyWeights, Weights
+from .word import Word
+
+KINDS = {space.kind: space for space in (Word, LowRank, Weights, KeyWeights)}
+
+__all__ = ["KINDS", "Grip", "KeyWeights", "Learner", "LowRank", "Space", "Subject", "Weights", "Word"]

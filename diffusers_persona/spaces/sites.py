@@ -1,0 +1,186 @@
+"""Where concepts touch a host: one site a module, shared by all concepts, gone without a trace when the last one leaves.
+
+A site never replaces a module, an attention processor or a pipeline class. `WeightSite` swaps the parameters of a module
+for folded copies; `EmbeddingSite` is a `ModelHook` on the text embeddings; `Bus` follows the denoising progress.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import torch
+from diffusers.hooks import HookRegistry, ModelHook
+from torch import Tensor, nn
+
+CHILD = "_persona"
+
+
+class Hidden(nn.Module):
+    """Holds tensors that move with the host (`.to`, offload) but stay out of every state dict."""
+
+    def state_dict(self, *args, destination=None, prefix="", keep_vars=False):
+        """The destination, untouched: what is hidden is never saved with the host."""
+        return {} if destination is None else destination
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        pass
+
+
+# ---------------------------------------------------------------------------------------------------------------- weights
+
+
+@dataclasses.dataclass
+class Edit:
+    """One concept's change of one parameter: `delta(stock) -> Tensor`, weighted by `strength()`."""
+
+    strength: Callable[[], float]
+    delta: Callable[[Tensor], Tensor]
+
+
+class WeightSite(Hidden):
+    """The edited parameters of one module.
+
+    The stock parameters move in here as they are; the module meanwhile holds ``stock + sum of strength x delta``, summed in
+    float32 in the order of the edits' keys. A concept attached costs nothing at inference.
+    """
+
+    def __init__(self, module: nn.Module, parent: nn.Module | None):
+        super().__init__()
+        self.edits: dict[str, dict[tuple, Edit]] = {}
+        object.__setattr__(self, "module", module)
+        object.__setattr__(self, "parent", parent)
+        self.saving = module.register_state_dict_post_hook(functools.partial(_write_stock, self))
+
+    @classmethod
+    def of(cls, module: nn.Module, parent: nn.Module | None = None) -> WeightSite:
+        """The site of `module`, made on first use."""
+        if CHILD not in module._modules:
+            module.add_module(CHILD, cls(module, parent))
+        return module._modules[CHILD]
+
+    def add(self, name: str, key: tuple, edit: Edit):
+        """Adds the edit `key` of parameter `name`."""
+        if name not in self.edits:
+            stock = self.module._parameters[name]
+            self.register_parameter(name, stock)
+            self.module._parameters[name] = nn.Parameter(stock.detach().clone(), requires_grad=False)
+        self.edits.setdefault(name, {})[key] = edit
+        self.fold(name)
+
+    def remove(self, name: str, key: tuple):
+        """Removes the edit `key`; the last one puts the stock parameter itself back."""
+        edits = self.edits[name]
+        del edits[key]
+        if edits:
+            return self.fold(name)
+        del self.edits[name]
+        self.module._parameters[name] = self._parameters.pop(name)
+        if not self.edits:
+            self.saving.remove()
+            del self.module._modules[CHILD]
+        self._refresh_fused()
+
+    @torch.no_grad()
+    def fold(self, name: str):
+        """Recomputes parameter `name` in place from the stock and the edits."""
+        stock, folded = self._parameters[name], self.module._parameters[name]
+        edits = [edit for _, edit in sorted(self.edits[name].items()) if edit.strength() != 0.0]
+        if edits:
+            total = stock.detach().float()
+            for edit in edits:
+                total = total + edit.strength() * edit.delta(stock.detach().float()).to(total)
+            folded.copy_(total)
+        else:
+            folded.copy_(stock)
+        self._refresh_fused()
+
+    def _refresh_fused(self):
+        if getattr(self.parent, "fused_projections", False):
+            self.parent.fuse_projections()
+
+
+def _write_stock(site, module, state_dict, prefix, local_metadata):
+    for name, stock in site._parameters.items():
+        if prefix + name in state_dict:
+            state_dict[prefix + name] = stock.detach()
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module below any adapter layers that the user has put around it (PEFT's ``base_layer``)."""
+    while hasattr(module, "base_layer"):
+        module = module.base_layer
+    return module
+
+
+# ------------------------------------------------------------------------------------------------------------- embeddings
+
+
+class EmbeddingSite(ModelHook):
+    """Puts learned vectors in the place of token embeddings, on a text encoder's embeddings module.
+
+    `rows()` maps token id -> vector [d]; ids beyond the table never reach it. The vocabulary, the table and the config stay
+    as they are, so stock textual inversion, saving and reloading do not notice.
+    """
+
+    name = "persona.embeddings"
+
+    def __init__(self, rows: Callable[[], dict[int, Tensor]]):
+        super().__init__()
+        self.rows = rows
+
+    def pre_forward(self, module, input_ids=None, position_ids=None, inputs_embeds=None, **kwargs):
+        """Looks up every id and replaces the rows of the concepts' tokens."""
+        if inputs_embeds is None:
+            table = module.token_embedding
+            inputs_embeds = table(input_ids.clamp(max=table.num_embeddings - 1))
+            for token_id, vector in self.rows().items():
+                here = (input_ids == token_id).unsqueeze(-1)
+                inputs_embeds = torch.where(here, vector.to(inputs_embeds), inputs_embeds)
+        return (), dict(kwargs, input_ids=None, position_ids=position_ids, inputs_embeds=inputs_embeds)
+
+
+# -------------------------------------------------------------------------------------------------------------------- bus
+
+
+class Bus(ModelHook):
+    """Run-time state that all concepts on one denoiser share: today the progress of denoising.
+
+    A hook on the timestep projection (a child of the denoiser, so that offloading does not lose it) reads the timestep;
+    `progress` runs from 0 (pure noise) to 1 (picture). It is registered only while a concept with a window is attached.
+    """
+
+    name = "persona.bus"
+
+    def __init__(self, last_timestep: int):
+        super().__init__()
+        self.last_timestep = last_timestep
+        self.progress = 0.0
+        self.listeners: list[Callable[[], None]] = []
+
+    def pre_forward(self, module, timesteps, *args, **kwargs):
+        """Notes the progress and tells the listeners when it has changed."""
+        progress = 1.0 - float(timesteps.flatten()[0]) / self.last_timestep
+        if progress != self.progress:
+            self.progress = progress
+            for listener in self.listeners:
+                listener()
+        return (timesteps, *args), kwargs
+
+    @classmethod
+    def of(cls, module: nn.Module, last_timestep: int) -> Bus:
+        """The bus on timestep projection `module`: the one in use, else a new one."""
+        return HookRegistry.check_if_exists_or_initialize(module).get_hook(cls.name) or cls(last_timestep)
+
+    def listen(self, module: nn.Module, listener: Callable[[], None]):
+        """Calls `listener` at each change of progress, until `unlisten`."""
+        if not self.listeners:
+            HookRegistry.check_if_exists_or_initialize(module).register_hook(self, self.name)
+        self.listeners.append(listener)
+
+    def unlisten(self, module: nn.Module, listener: Callable[[], None]):
+        """Stops calling `listener`; the last one takes the hook off."""
+        self.listeners.remove(listener)
+        if not self.listeners:
+            HookRegistry.check_if_exists_or_initialize(module).remove_hook(self.name, recurse=False)

@@ -1,0 +1,119 @@
+"""Concept tokens: new words that a tokenizer understands while concepts are attached, without a change of its vocabulary.
+
+The tokenizer object stays the user's own and keeps its state; only its class is exchanged for a subclass that encodes text
+with a private copy which also knows the concept tokens. Saving writes the stock vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor
+
+from ..errors import PersonaError
+
+
+class ConceptTokens:
+    """The words that concepts have brought to one tokenizer.
+
+    `vectors` maps a token, e.g. ``"<toy>"``, to its number of embedding vectors n; in a prompt it takes n positions.
+    """
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+        self.stock_class = type(tokenizer)
+        self.tables: dict[str, Tensor] = {}
+        self._encoder = None
+        self._known = -1
+
+    @classmethod
+    def of(cls, tokenizer) -> ConceptTokens:
+        """The concept tokens of `tokenizer`, made on first use."""
+        state = tokenizer.__dict__.get("_persona_tokens")
+        if state is None:
+            state = tokenizer.__dict__["_persona_tokens"] = cls(tokenizer)
+            tokenizer.__class__ = _dressed(type(tokenizer))
+        return state
+
+    def add(self, token: str, table: Tensor):
+        """Adds `token` with its vectors, a tensor [n, d]; the same tensor is looked up at each encoding.
+
+        Raises:
+            PersonaError: when the tokenizer knows the word already.
+        """
+        if token in self.tables:
+            raise PersonaError(f"token {token!r} is taken by a concept that is attached already; detach it, or learn with another token")
+        if token in self.tokenizer.get_vocab() or len(self.stock_class.tokenize(self.tokenizer, token)) == 1:
+            raise PersonaError(f"token {token!r} is a word that the tokenizer knows already; choose a new one such as '<my-concept>'")
+        self.tables[token] = table
+        self._known = -1
+
+    def remove(self, token: str):
+        """Forgets `token`; with the last one the tokenizer is stock again."""
+        del self.tables[token]
+        self._known = -1
+        if not self.tables:
+            self.tokenizer.__class__ = self.stock_class
+            del self.tokenizer.__dict__["_persona_tokens"]
+
+    def encoder(self):
+        """A private copy of the tokenizer that knows the concept tokens; made anew when the stock vocabulary has grown."""
+        size = self.stock_class.__len__(self.tokenizer)
+        if self._known != size:
+            tokens = self.tokenizer.__dict__.pop("_persona_tokens")
+            self.tokenizer.__class__ = self.stock_class
+            try:
+                self._encoder = copy.deepcopy(self.tokenizer)
+            finally:
+                self.tokenizer.__class__ = _dressed(self.stock_class)
+                self.tokenizer.__dict__["_persona_tokens"] = tokens
+            self._encoder.add_tokens([word for token in sorted(self.tables) for word in self._words(token)])
+            self._known = size
+        return self._encoder
+
+    def expand(self, text):
+        """`text` (str, list of str or None) with every token of n vectors written as its n words."""
+        if isinstance(text, (list, tuple)):
+            return [self.expand(part) for part in text]
+        if isinstance(text, str):
+            for token in sorted(self.tables, key=len, reverse=True):
+                words = self._words(token)
+                if len(words) > 1:
+                    text = text.replace(token, " ".join(words))
+        return text
+
+    def rows(self) -> dict[int, Tensor]:
+        """Token id -> vector [d], for the text encoder's embeddings."""
+        encoder = self.encoder()
+        return {
+            encoder.convert_tokens_to_ids(word): vector
+            for token, table in self.tables.items()
+            for word, vector in zip(self._words(token), table)
+        }
+
+    def _words(self, token: str) -> list[str]:
+        return [token, *(f"{token}_{i}" for i in range(1, len(self.tables[token])))]
+
+
+_CLASSES: dict[type, type] = {}
+
+
+def _dressed(stock: type) -> type:
+    """The subclass of `stock` that encodes and decodes with the concept tokens' private copy."""
+    if stock not in _CLASSES:
+
+        def call(self, text=None, text_pair=None, *args, **kwargs):
+            tokens = self.__dict__["_persona_tokens"]
+            return tokens.encoder()(tokens.expand(text), tokens.expand(text_pair), *args, **kwargs)
+
+        def forward(name):
+            def method(self, *args, **kwargs):
+                return getattr(self.__dict__["_persona_tokens"].encoder(), name)(*args, **kwargs)
+
+            return method
+
+        forwarded = ("decode", "batch_decode", "convert_ids_to_tokens", "convert_tokens_to_ids", "tokenize", "encode")
+        body = {name: forward(name) for name in forwarded if hasattr(stock, name)}
+        body |= {"__call__": call, "__module__": stock.__module__, "__qualname__": stock.__qualname__, "__doc__": stock.__doc__}
+        _CLASSES[stock] = type(stock.__name__, (stock,), body)
+    return _CLASSES[stock]

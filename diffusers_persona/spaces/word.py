@@ -1,0 +1,132 @@
+"""Word space: the concept is one or several new rows of the text encoders' token embeddings.
+
+Source: Gal et al., Textual Inversion, arXiv 2208.01618, equation 2 (the embedding v* is all that is optimised).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from ..errors import PersonaError
+from .base import Grip, Learner, Subject
+
+RARE_WORDS = ("sks", "ktn", "pll", "ucd", "hta", "zwx")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Word:
+    """New words.
+
+    Attributes:
+        vectors: embedding vectors (positions in the prompt) a token; >= 1.
+        init: first value of each vector: ``"noun"`` (the class word; the mean of its tokens when it has several),
+            ``"rare"`` (a word that is rare in captions) or ``"random"`` (a normal variable with the table's mean and deviation).
+        token: the word; None for the concept's own token (set in the headers of merged concepts).
+    """
+
+    kind: ClassVar[str] = "word"
+    adds_token: ClassVar[bool] = True
+    trains_text: ClassVar[bool] = True
+
+    vectors: int = 1
+    init: str = "noun"
+    token: str | None = None
+
+    def __post_init__(self):
+        if self.vectors < 1:
+            raise PersonaError(f"Word(vectors={self.vectors}): a word needs at least one vector")
+        if self.init not in ("noun", "rare", "random"):
+            raise PersonaError(f"Word(init={self.init!r}): choose 'noun', 'rare' or 'random'")
+
+    def prepare(self, host, subject: Subject) -> Learner:
+        """One parameter [vectors, d] a text encoder, and its initial value as a constant."""
+        from torch import nn
+
+        learner = Learner(parameters={}, constants={})
+        for i, (name, encoder) in enumerate(host.text_encoders.items()):
+            initial = self._initial(encoder, host.tokenizers[name], subject, subject.seed + i)
+            learner.constants[f"{name}.initial"] = initial
+            learner.parameters[f"{name}.embedding"] = nn.Parameter(initial.clone())
+        self._install(host, subject.token, {n: learner.parameters[f"{n}.embedding"] for n in host.text_encoders}, Grip(key=()))
+        return learner
+
+    def attach(self, host, tensors, grip: Grip):
+        """Adds the token to the host's tokenizers and its vectors to the text encoders.
+
+        A scale s moves each vector along the line from its initial value (s = 0) to the learned one (s = 1).
+        """
+        if grip.bus is not None:
+            raise PersonaError(
+                "a word cannot be limited to a window of the denoising: the prompt is encoded once, before it; "
+                "attach without window=, or mix the token into another prompt"
+            )
+        import torch
+
+        vectors = {}
+        for name, encoder in host.text_encoders.items():
+            learned = tensors.get(f"{name}.embedding")
+            width = encoder.get_input_embeddings().embedding_dim
+            if learned is None or learned.ndim != 2 or learned.shape[1] != width:
+                shape = "no tensor" if learned is None else f"shape {tuple(learned.shape)}"
+                raise PersonaError(
+                    f"word {self.token!r}: key '{name}.embedding' has {shape}, the text encoder needs [n, {width}]; "
+                    "attach the concept to the kind of model that it was learned on"
+                )
+            vectors[name] = learned.clone()
+
+        def blend():
+            for name, vector in vectors.items():
+                learned, initial = tensors[f"{name}.embedding"], tensors.get(f"{name}.initial")
+                start = torch.zeros_like(learned) if initial is None else initial
+                vector.copy_(torch.lerp(start, learned, grip.scale))
+
+        blend()
+        grip.refreshes.append(blend)
+        self._install(host, self.token, vectors, grip)
+
+    def _install(self, host, token, vectors, grip: Grip):
+        from diffusers.hooks import HookRegistry
+
+        from .sites import EmbeddingSite
+        from .tokens import ConceptTokens
+
+        for name, encoder in host.text_encoders.items():
+            embeddings = getattr(encoder, "text_model", encoder).embeddings
+            registry = HookRegistry.check_if_exists_or_initialize(embeddings)
+            tokens = ConceptTokens.of(host.tokenizers[name])
+
+            def release(tokens=tokens, registry=registry):
+                tokens.remove(token)
+                if not tokens.tables:
+                    registry.remove_hook(EmbeddingSite.name, recurse=False)
+
+            tokens.add(token, vectors[name])
+            grip.releases.append(release)
+            if registry.get_hook(EmbeddingSite.name) is None:
+                registry.register_hook(EmbeddingSite(tokens.rows), EmbeddingSite.name)
+
+    def _initial(self, encoder, tokenizer, subject, seed):
+        import torch
+
+        table = encoder.get_input_embeddings().weight.detach().float().cpu()
+        if self.init == "random":
+            noise = torch.randn(self.vectors, table.shape[1], generator=torch.Generator().manual_seed(seed))
+            return table.mean(0) + table.std(0) * noise
+        words = [subject.noun] if self.init == "noun" else [rare_word(tokenizer)]
+        ids = tokenizer(words[0], add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise PersonaError(f"the tokenizer makes nothing of the class word {words[0]!r}; give another noun=")
+        return table[ids].mean(0, keepdim=True).repeat(self.vectors, 1)
+
+
+def rare_word(tokenizer) -> str:
+    """A word that is one token of `tokenizer` and rare in captions.
+
+    Raises:
+        PersonaError: when the tokenizer knows none of the usual ones.
+    """
+    for word in RARE_WORDS:
+        if len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1:
+            return word
+    raise PersonaError(f"the tokenizer splits each of {', '.join(RARE_WORDS)}: name a rare single-token word with token=")

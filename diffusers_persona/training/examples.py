@@ -1,0 +1,141 @@
+"""Examples: pictures become cached latents, prompts become cached text conditions, both become batches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from ..inversion.images import to_tensor
+from .randomness import generator, picks
+
+
+@dataclasses.dataclass(kw_only=True)
+class Batch:
+    """One forward pass' worth of examples, concept rows first.
+
+    Attributes:
+        latents: [B, c, h, w].
+        masks: [B, 1, h, w] in [0, 1], or None when no picture has one.
+        prompts: B prompts.
+        concept_rows: number of rows that show the concept.
+    """
+
+    latents: Tensor
+    masks: Tensor | None
+    prompts: list[str]
+    concept_rows: int
+
+
+class Source:
+    """Pictures of one role (the concept's, or the prior's) with their prompts.
+
+    Latent moments of a picture are encoded once, unless an augmentation changes it at each step.
+    """
+
+    def __init__(self, host, pictures, choose_prompt, *, augmentation=(), resolution: int):
+        self.host, self.pictures, self.choose_prompt = host, pictures, choose_prompt
+        self.augmentation, self.resolution = augmentation, resolution
+        self.static = not augmentation
+        self.moments = self._encode_all() if self.static else None
+
+    @torch.no_grad()
+    def _encode_all(self, at_once: int = 8):
+        means, deviations = [], []
+        for start in range(0, len(self.pictures), at_once):
+            part = self.pictures[start : start + at_once]
+            pixels = torch.stack([to_tensor(example.image, self.resolution) for example in part])
+            mean, deviation = self.host.encode_images(pixels)
+            means.append(mean.float())
+            deviations.append(deviation.float())
+        return torch.cat(means), torch.cat(deviations)
+
+    def draw(self, count: int, position: int, random: torch.Generator, seed: int):
+        """Latents, masks and prompts of `count` examples from `position` of the sequence on."""
+        chosen = picks(len(self.pictures), count, position, seed)
+        examples = [self.pictures[i] for i in chosen]
+        prompts = [self.choose_prompt(example, random) for example in examples]
+        masks = [None if e.mask is None else to_tensor(e.mask, self.resolution) for e in examples]
+        if self.static:
+            mean, deviation = (moment[chosen] for moment in self.moments)
+        else:
+            mean, deviation, masks, prompts = self._augmented(examples, masks, prompts, random)
+        latents = mean + deviation * torch.randn(mean.shape, generator=random).to(mean)
+        return latents, self._latent_masks(masks, latents), prompts
+
+    @torch.no_grad()
+    def _augmented(self, examples, masks, prompts, random):
+        pixels = [to_tensor(example.image, self.resolution) for example in examples]
+        for change in self.augmentation:
+            rows = [change.apply(*row, random) for row in zip(pixels, masks, prompts)]
+            pixels, masks, prompts = (list(column) for column in zip(*rows))
+        mean, deviation = self.host.encode_images(torch.stack(pixels))
+        return mean.float(), deviation.float(), masks, prompts
+
+    def _latent_masks(self, masks, latents):
+        if all(mask is None for mask in masks):
+            return None
+        shape = latents.shape[-2:]
+        whole = torch.ones(1, *shape)
+        rows = [
+            whole if m is None else torch.nn.functional.interpolate(m[None].float(), shape, mode="area")[0] for m in masks
+        ]
+        return torch.stack(rows).to(latents.device)
+
+
+class Examples:
+    """Draws batches of the concept's source and, where there is one, the prior's."""
+
+    def __init__(self, concept: Source, prior: Source | None, *, batch_size: int, seed: int):
+        self.concept, self.prior, self.batch_size, self.seed = concept, prior, batch_size, seed
+
+    def batch(self, part: int) -> tuple[Batch, torch.Generator]:
+        """Batch number `part` of the run, and the generator that goes on where its draws ended."""
+        random = generator(self.seed, part)
+        latents, masks, prompts = self.concept.draw(self.batch_size, part * self.batch_size, random, self.seed)
+        if self.prior is not None:
+            more, more_masks, more_prompts = self.prior.draw(self.batch_size, part * self.batch_size, random, self.seed + 1)
+            masks = _stack_masks(masks, more_masks, latents, more)
+            latents, prompts = torch.cat([latents, more]), prompts + more_prompts
+        return Batch(latents=latents, masks=masks, prompts=prompts, concept_rows=self.batch_size), random
+
+
+def _stack_masks(first, second, latents, more):
+    if first is None and second is None:
+        return None
+    ones = [torch.ones(len(rows), 1, *rows.shape[-2:], device=rows.device) for rows in (latents, more)]
+    return torch.cat([ones[0] if first is None else first, ones[1] if second is None else second])
+
+
+class TextConditions:
+    """Text conditions of prompts: encoded once where nothing that is learned changes them, else at each step."""
+
+    def __init__(self, host, changes):
+        """`changes(prompt)` tells whether learning changes what the prompt means."""
+        self.host, self.changes = host, changes
+        self.ids: dict[str, dict] = {}
+        self.cache: dict[str, dict] = {}
+
+    def of(self, prompts: list[str]) -> dict:
+        """Conditions of `prompts`, each tensor with the batch first; differentiable where they are learned."""
+        live = [prompt for prompt in dict.fromkeys(prompts) if self.changes(prompt)]
+        known = self._encode(live) if live else {}
+        for prompt in prompts:
+            if prompt not in known:
+                known[prompt] = self._cached(prompt)
+        return {k: torch.stack([known[p][k] for p in prompts]) for k in known[prompts[0]]}
+
+    def _encode(self, prompts):
+        for prompt in prompts:
+            if prompt not in self.ids:
+                self.ids[prompt] = {name: ids[0] for name, ids in self.host.tokenize([prompt]).items()}
+        names = self.host.encoder_names
+        conditions = self.host.encode_text({n: torch.stack([self.ids[p][n] for p in prompts]) for n in names})
+        return {p: {k: v[i] for k, v in conditions.items()} for i, p in enumerate(prompts)}
+
+    def _cached(self, prompt):
+        if prompt not in self.cache:
+            with torch.no_grad():
+                self.cache[prompt] = self._encode([prompt])[prompt]
+        return self.cache[prompt]

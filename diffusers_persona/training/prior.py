@@ -1,0 +1,52 @@
+"""Class pictures for prior preservation: made once by the frozen model and kept, or read from a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+
+from ..files import write_whole
+from ..inversion.images import Example, ImageSet
+
+
+def cache_folder() -> Path:
+    """Where generated class pictures are kept: ``$PERSONA_CACHE``, else ``~/.cache/diffusers_persona``."""
+    return Path(os.environ.get("PERSONA_CACHE") or Path.home() / ".cache" / "diffusers_persona")
+
+
+def generated(pipe, host, prompt: str, count: int, *, seed: int, resolution: int, report, at_once: int = 8) -> ImageSet:
+    """`count` pictures of `prompt` by the frozen `pipe`, each written as soon as it is made.
+
+    Args:
+        report: called with (pictures done, count) after each batch.
+    """
+    import torch
+    from PIL import Image
+
+    place = f"{host.fingerprint()}|{type(pipe.scheduler).__name__}|{prompt}|{seed}|{resolution}"
+    folder = cache_folder() / "prior" / hashlib.sha256(place.encode()).hexdigest()[:20]
+    paths = [folder / f"{n:05d}.png" for n in range(count)]
+    missing = [n for n, path in enumerate(paths) if not path.exists()]
+    quiet = dict(getattr(pipe, "_progress_bar_config", {}))
+    pipe.set_progress_bar_config(**{**quiet, "disable": True})
+    try:
+        for start in range(0, len(missing), at_once):
+            part = missing[start : start + at_once]
+            generators = [torch.Generator().manual_seed(seed * 100_003 + n) for n in part]
+            pictures = pipe(
+                [prompt] * len(part), num_inference_steps=25, generator=generators, height=resolution, width=resolution
+            ).images
+            for n, picture in zip(part, pictures):
+                buffer = io.BytesIO()
+                picture.save(buffer, format="PNG")
+                write_whole(paths[n], buffer.getvalue())
+            report(count - len(missing) + start + len(part), count)
+    finally:
+        pipe.set_progress_bar_config(**{"disable": False, **quiet})
+    examples = []
+    for path in paths:
+        with Image.open(path) as picture:
+            examples.append(Example(image=picture.convert("RGB"), mask=None, caption=prompt, source=str(path)))
+    return ImageSet(examples=tuple(examples))
