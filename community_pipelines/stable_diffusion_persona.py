@@ -20,7 +20,9 @@ except ImportError as error:
     ) from error
 
 
-class StableDiffusionPersonaPipeline(StableDiffusionPipeline):
+# The same class name in every file of this folder: diffusers runs each `pipeline.py` in one shared module, and two
+# names there would be two pipelines to choose from.
+class PersonaPipeline(StableDiffusionPipeline):
     """StableDiffusionPipeline that several learned concepts can be attached to at once."""
 
     def load_concept(self, path_or_repo, scale=1.0, name=None):

@@ -12,7 +12,6 @@ _PUBLIC = {
     "Concept": "diffusers_persona.concept",
     "Attachment": "diffusers_persona.attachment",
     "Recipe": "diffusers_persona.recipe",
-    "recipe": "diffusers_persona.recipe",
     "merge": "diffusers_persona.schemes.merging",
     "check_recipe": "diffusers_persona.conformance",
     "PersonaError": "diffusers_persona.errors",

@@ -12,6 +12,7 @@ from .errors import PersonaError
 _TEMPLATES = (Path(__file__).parent / "hub_cards", Path(__file__).parent.parent / "hub_cards")
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_TOYBOX = re.compile(r"(^|[/\\])toybox([/\\]models[/\\]pipeline)?$")
 _HUB_LICENCES = frozenset(
     "apache-2.0 mit openrail openrail++ creativeml-openrail-m cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 "
     "cc-by-nc-sa-4.0 cc-by-nc-nd-4.0 cc-by-nd-4.0 bsd-3-clause gpl-3.0 unlicense".split()
@@ -21,6 +22,11 @@ _STOCK_FILES = {
     "pytorch_lora_weights.safetensors": "pipe.load_lora_weights({repo}, weight_name={file})",
     "pytorch_custom_diffusion_weights.safetensors": "pipe.unet.load_attn_procs({repo}, weight_name={file})",
     "ip_adapter.safetensors": 'pipe.load_ip_adapter({repo}, subfolder="", weight_name={file})',
+}
+_STOCK_OF_SPACE = {
+    "word": "learned_embeds.safetensors",
+    "low_rank": "pytorch_lora_weights.safetensors",
+    "key_weights": "pytorch_custom_diffusion_weights.safetensors",
 }
 _STOCK_TAGS = {
     "learned_embeds.safetensors": "textual_inversion",
@@ -44,6 +50,14 @@ def template_path() -> Path:
 def phrase_of(header: Mapping[str, Any]) -> str:
     """The words that call the concept in a prompt, e.g. ``"<toy>"`` or ``"sks dog"``."""
     return header.get("phrase") or header["token"]
+
+
+def base_name(header: Mapping[str, Any]) -> str:
+    """What a reader types for the base model: ``"toybox"``, a Hub id, the last part of a local path, or nothing."""
+    name = str((header.get("base_model") or {}).get("name") or "")
+    if _TOYBOX.search(name):
+        return "toybox"
+    return name if _HUB_ID.fullmatch(name) and not Path(name).exists() else Path(name).name
 
 
 def render_card(
@@ -72,15 +86,22 @@ def render_card(
     previews = sorted(name for name in files if name.lower().endswith(_PICTURES))[:6]
     stock = [name for name in _STOCK_FILES if name in files]
     base = header.get("base_model") or {}
-    base_id = str(base.get("id") or base.get("name") or "PATH_OR_ID_OF_THE_BASE_MODEL")
+    base_id = base_name(header) or "PATH_OR_ID_OF_THE_BASE_MODEL"
     prompt = f"a photo of a {phrase} on the beach" if header.get("kind") != "style" else f"a {phrase} of a cat"
     person = header.get("kind") == "person"
+    kinds = [space["kind"] for space in header.get("spaces") or ()]
     body = {
-        "title": f"{header.get('noun') or header.get('kind') or 'concept'}: {_code(phrase)}",
+        "title": f"{_plain(header.get('noun') or header.get('kind') or 'concept')}: {_code(phrase)}",
         "summary": _summary(header, phrase, base_id),
         "previews": previews,
+        "without_stock": [kind for kind in kinds if _STOCK_OF_SPACE.get(kind) not in stock],
         "stock": [_stock_line(name, repo, header["token"]) for name in stock],
-        "base_literal": _literal(base_id),
+        "load_base": "toybox.load()"
+        if base_id == "toybox"
+        else f"DiffusionPipeline.from_pretrained({_literal(base_id)})",
+        "base_import": "from diffusers_persona import toybox"
+        if base_id == "toybox"
+        else "from diffusers import DiffusionPipeline",
         "repo_literal": _literal(repo),
         "prompt_literal": _literal(prompt),
         "repo_shell": _shell(repo),
@@ -90,7 +111,7 @@ def render_card(
         "paper": f"[{entry.name}](https://arxiv.org/abs/{entry.paper})" if entry and entry.paper else "",
         "departures": entry.departures if entry else "",
         "numbers": [(name, json.dumps(value)) for name, value in (header.get("numbers") or {}).items()],
-        "training": [(name, _plain(value)) for name, value in (header.get("training") or {}).items()],
+        "training": _training(header),
         "scores": list((scores or {}).items()),
         "person": person,
         **_rights(header, person),
@@ -134,7 +155,7 @@ def _metadata(header, phrase, base_id, previews, prompt, stock):
     if licence:
         known = licence.lower() in _HUB_LICENCES
         extra = {"license": licence.lower()} if known else {"license": "other", "license_name": licence}
-    if _HUB_ID.fullmatch(base_id) and not Path(base_id).exists():
+    if _HUB_ID.fullmatch(base_id):
         extra |= {"base_model": base_id, "base_model_relation": "adapter"}
     if previews:
         extra["widget"] = [{"text": prompt, "output": {"url": name}} for name in previews]
@@ -156,8 +177,8 @@ def _metadata(header, phrase, base_id, previews, prompt, stock):
 
 
 def _summary(header, phrase, base_id) -> str:
-    pictures = (header.get("training") or {}).get("pictures") or (header.get("training") or {}).get("images")
-    count = f"{pictures} pictures" if isinstance(pictures, int) else "a few pictures"
+    images = (header.get("training") or {}).get("images") or ()
+    count = {0: "a few pictures", 1: "one picture"}.get(len(images), f"{len(images)} pictures")
     what = header.get("noun") or header.get("kind") or "concept"
     return (
         f"A personal concept ({_plain(what)}) for text-to-image pipelines, learned from {count} "
@@ -174,14 +195,26 @@ def _facts(header, phrase, base, base_id, entry) -> list[tuple[str, str]]:
         ("noun", _code(header.get("noun"))),
         ("token", _code(header.get("token"))),
         ("prompt phrase", _code(phrase)),
-        ("spaces", ", ".join(_code(_plain(space)) for space in header.get("spaces") or ())),
+        ("spaces", ", ".join(_code(space["kind"]) for space in header.get("spaces") or ())),
         ("base model", _code(base_id)),
-        ("pipeline class", _code(base.get("class"))),
+        ("pipeline class", _code(base.get("pipeline"))),
         ("fingerprint of the base", _code(base.get("fingerprint"))),
         ("schema version", _code(header.get("schema_version"))),
         ("made with", ", ".join(f"{_plain(k)} {_plain(v)}" for k, v in (header.get("versions") or {}).items())),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _training(header) -> list[tuple[str, str]]:
+    """The training record without what is long: the loss curve becomes its two ends, pictures their number."""
+    record = dict(header.get("training") or {})
+    curve, images = record.pop("loss_curve", None), record.pop("images", None)
+    record.pop("declaration", None)
+    if curve:
+        record["loss, first and last"] = f"{curve[0]}, {curve[-1]}"
+    if images:
+        record["pictures"] = len(images)
+    return [(name, _plain(value)) for name, value in record.items()]
 
 
 def _rights(header, person) -> dict[str, str]:

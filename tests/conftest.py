@@ -14,6 +14,8 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+os.environ.setdefault("PERSONA_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "persona"))
+
 import pytest  # noqa: E402  (the variables above count only when they are set before torch is loaded)
 
 if "torch" in sys.modules:

@@ -1,11 +1,15 @@
 """The code in README and CONTRIBUTING runs as printed; only numbers of steps are cut to keep the suite quick."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from diffusers_persona.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python test\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -46,3 +50,16 @@ def test_a_document_links_only_to_files_that_exist(document):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", read(document))
     missing = [link for link in links if not (ROOT / link).exists()]
     assert not missing
+
+
+def commands(document: str) -> list[str]:
+    """The document's indented lines that call the command line."""
+    return re.findall(r"^    (persona .*)$", read(document), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", commands("README.md"))
+def test_a_command_line_of_readme_is_understood(line):
+    command, words = get_command(app), shlex.split(line, comments=True)[1:]
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    command.make_context("persona", words)

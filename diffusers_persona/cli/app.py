@@ -6,7 +6,7 @@ import sys
 import typer
 
 from . import bench, compare, demo, doctor, generate, inspect, learn, recipes
-from .console import fail, help_text
+from .console import fail, help_text, warn
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 
@@ -41,6 +41,15 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
 
 def run(arguments: list[str] | None) -> int:
     """Run one command and turn whatever it raises into an exit code and a line on stderr."""
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> int:
     from diffusers_persona.errors import PersonaError
 
     try:
@@ -67,6 +76,11 @@ def run(arguments: list[str] | None) -> int:
         return _bug(error)
 
 
+def _show_warning(message, category, *_, **__) -> None:
+    if not issubclass(category, (DeprecationWarning, FutureWarning, PendingDeprecationWarning)):
+        warn(str(message))
+
+
 def _bug(error: BaseException) -> int:
     import traceback
 
@@ -74,7 +88,5 @@ def _bug(error: BaseException) -> int:
         fail("the device is out of memory; try --precision bf16, a smaller --batch-size or --resolution")
         return USER_ERROR
     traceback.print_exception(error)
-    fail(
-        f"this is a bug in diffusers_persona ({type(error).__name__}); please report the lines above and `persona doctor`"
-    )
+    fail(f"this is a bug ({type(error).__name__}); please report these lines and the output of `persona doctor`")
     return BUG

@@ -46,7 +46,7 @@ def toybench(
 
     [cyan]persona bench toybench --workers 2[/]
 
-    [cyan]persona bench toybench --recipes lora,textual-inversion --concepts poodle --seeds 0[/]
+    [cyan]persona bench toybench --recipes lora,textual-inversion --concepts ufo --seeds 0[/]
     """
     from diffusers_persona import recipes as registry
     from diffusers_persona.errors import PersonaError

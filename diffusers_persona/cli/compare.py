@@ -21,7 +21,6 @@ def compare(
     recipes: Annotated[str, typer.Option(help="Recipe ids, separated by commas.", metavar="A,B,...")],
     images: Annotated[str, typer.Option(help="A folder of pictures, or [cyan]toybox:NAME[/].")],
     base: options.Base = "toybox",
-    token: options.Token = "<concept>",
     noun: options.Noun = None,
     kind: options.Kind = None,
     prompt: Annotated[
@@ -46,21 +45,22 @@ def compare(
     """Learn one concept with several recipes and show them side by side.
 
     Every row starts from the same noise, and the grid shows the first picture of each prompt, not the best. On the
-    Toybox the table measures fidelity and obedience with its own instruments; on other base models it tells time and size.
+    Toybox the table measures fidelity and obedience with its own instruments; on other models it tells time and size.
 
     [bold]Examples[/]
 
-    [cyan]persona compare --recipes textual-inversion,lora --images toybox:poodle[/]
+    [cyan]persona compare --recipes textual-inversion,lora --images toybox:ufo[/]
 
     [cyan]persona compare --recipes lora,dreambooth --images my-dog/ --noun dog --base models/sd15[/]
     """
     from diffusers_persona import recipes as registry
     from diffusers_persona.evaluation.grids import labelled_grid
+    from diffusers_persona.evaluation.metrics import class_prompt
     from diffusers_persona.inversion.images import load_images
 
     from . import experiment
     from .hosts import TOYBOX, open_base, open_subject
-    from .pictures import fill, save
+    from .pictures import save
 
     names = options.words(recipes, "--recipes")
     chosen = options.by_recipe(names, options.assignments(numbers))
@@ -68,7 +68,7 @@ def compare(
         registry.get(name).resolve(chosen[name])
     subject = open_subject(images, noun, kind)
     prompts = _prompts(prompt, base == TOYBOX, subject.kind)
-    titles = [fill(each.template, [token]) for each in prompts]
+    titles = [class_prompt(each.template, subject.noun) for each in prompts]
     pictures = load_images(subject.images)
     references = [example.image for example in pictures]
     pipe = open_base(base, device=device, precision=precision)
@@ -76,7 +76,7 @@ def compare(
     sampling = experiment.Sampling(count=count, seed=seed, steps=steps, guidance=guidance)
     shown = [experiment.base_row(pipe, subject.noun, prompts, sampling)]
     for name in names:
-        facts = {"token": token, "noun": subject.noun, "kind": subject.kind, "seed": seed, "precision": precision}
+        facts = {"noun": subject.noun, "kind": subject.kind, "seed": seed, "precision": precision}
         place = output / name
         shown.append(
             experiment.learned_row(

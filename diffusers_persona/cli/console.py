@@ -30,6 +30,11 @@ def fail(text: str) -> None:
     notes.print("[bold red]persona:[/] " + escape(" ".join(text.split())))
 
 
+def warn(text: str) -> None:
+    """One line of warning, on stderr."""
+    notes.print("[yellow]note:[/] " + escape(" ".join(text.split())))
+
+
 def table(
     title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
 ) -> None:

@@ -17,9 +17,7 @@ COMPOSITIONS = {
 
 
 def demo(
-    toy: Annotated[
-        str, typer.Option(help="The held-out toy to learn; [cyan]any[/] name of toybox.concepts().")
-    ] = "poodle",
+    toy: Annotated[str, typer.Option(help="The held-out toy to learn; any name of toybox.concepts().")] = "ufo",
     second: Annotated[str, typer.Option(help="The second concept, a person or a style.")] = "blueprint",
     recipes: Annotated[
         str, typer.Option(help="Two or more recipe ids, separated by commas.")
@@ -30,22 +28,23 @@ def demo(
 ) -> None:
     """Learn a toy that the model has never seen from 4 pictures, put it in new scenes, and measure the result.
 
-    Nothing is downloaded. The picture shows what was learned from, what the base model makes of the words, what each recipe
-    makes, and the toy together with a second learned concept. Rows share their noise; no picture was picked.
+    Nothing is downloaded. The picture shows what was learned from, what the base model makes of the words, what each
+    recipe makes, and the toy together with a second learned concept. Rows share their noise; no picture was picked.
 
     [bold]Examples[/]
 
     [cyan]persona demo[/]
 
-    [cyan]persona demo --toy poodle --recipes lora,custom-diffusion --seed 1[/]
+    [cyan]persona demo --toy hedgehog --recipes lora,custom-diffusion --seed 1[/]
     """
     from diffusers_persona import toybox
     from diffusers_persona.evaluation.grids import labelled_grid, stack
+    from diffusers_persona.evaluation.metrics import class_prompt
     from diffusers_persona.inversion.images import load_images
 
     from . import experiment
     from .hosts import TOYBOX, open_subject
-    from .pictures import fill, save
+    from .pictures import save
 
     start = time.perf_counter()
     subject = open_subject(f"{TOYBOX}:{toy}", None, None)
@@ -58,7 +57,7 @@ def demo(
     pipe = toybox.load()
     pipe.set_progress_bar_config(disable=True)
     sampling = experiment.Sampling(count=2, seed=seed, steps=steps)
-    facts = {"token": "<toy>", "noun": subject.noun, "kind": subject.kind, "seed": seed}
+    facts = {"noun": subject.noun, "kind": subject.kind, "seed": seed}
 
     base = experiment.base_row(pipe, subject.noun, prompts, sampling)
     learned = [
@@ -69,14 +68,13 @@ def demo(
     experiment.measure(rows, references, prompts, subject)
     together = _composition(pipe, learned[-1].concept, second, sampling, output)
 
-    titles = [fill(prompt.template, ["<toy>"]) for prompt in prompts]
+    titles = [class_prompt(prompt.template, subject.noun) for prompt in prompts]
     title = f"A toy the model has never seen, learned from {len(references)} pictures"
     sheet = labelled_grid(experiment.grid_rows(references, [base, *learned]), titles, title=title, titles_after=1)
     picture = save(stack(sheet, together), output / "demo.png")
     experiment.print_table(rows)
-    say(
-        f"{time.perf_counter() - start:.0f} s in all. Fidelity: is it this toy? Obedience: is the rest as the prompt says?"
-    )
+    say("Fidelity (DINO-I, recognised): is it this toy? Obedience: is the rest as the prompt says?")
+    say(f"{time.perf_counter() - start:.0f} s in all.")
     say(f"Next: persona generate {output / names[-1]} --prompt 'a {{}} in the forest'. The picture:")
     out.print(str(picture), markup=False)
 
@@ -95,25 +93,24 @@ def _composition(pipe: Any, concept: Any, second: str, sampling: Any, output: Pa
     """Learn the second concept, attach both, and draw them together."""
     import dataclasses
 
-    import diffusers_persona
     from diffusers_persona.evaluation.grids import labelled_grid
     from diffusers_persona.inversion.images import load_images
+    from diffusers_persona.training.learn import learn
 
     from .hosts import TOYBOX, open_subject
     from .pictures import fill, generate
 
     other = open_subject(f"{TOYBOX}:{second}", None, None)
-    token = f"<{other.kind}>"
     say(f"learning a second concept, a {other.kind}, with [bold]textual-inversion[/]")
     pictures = load_images(other.images[:REFERENCES])
-    facts = {"token": token, "noun": other.noun, "kind": other.kind, "seed": sampling.seed}
-    learned = diffusers_persona.learn(pipe, pictures, "textual-inversion", **facts)
+    facts = {"noun": other.noun, "kind": other.kind, "seed": sampling.seed}
+    learned = learn(pipe, pictures, "textual-inversion", **facts)
     learned.save_pretrained(output / other.name)
     templates = COMPOSITIONS["style" if other.kind == "style" else "person"]
     texts = [fill(template, [concept.phrase, learned.phrase]) for template in templates]
     with concept.attach(pipe), learned.attach(pipe):
         made = generate(pipe, texts, label="together", **dataclasses.asdict(sampling))
-    titles = [fill(template, ["<toy>", token]) for template in templates for _ in range(2)]
+    titles = [template.format("<toy>", f"<{other.kind}>") for template in templates for _ in range(2)]
     rows = [
         (f"the {other.kind}\nlearned from these", [example.image for example in pictures]),
         (f"both together\n{concept.header['recipe']} + textual-inversion", [one for pair in made for one in pair[:2]]),

@@ -88,13 +88,13 @@ def learned_row(
         sampling: how.
         output: folder for the concept; none is kept when left out.
         numbers: the recipe's numbers.
-        options: `token`, `noun`, `kind` and `seed`, for `learn`.
+        options: `noun`, `kind`, `seed`, `precision`, for `learn`.
     """
-    import diffusers_persona
+    from diffusers_persona.training.learn import learn
 
     say(f"learning with [bold]{recipe}[/]")
     start = time.perf_counter()
-    concept = diffusers_persona.learn(pipe, images, recipe, **options, **(numbers or {}))
+    concept = learn(pipe, images, recipe, **options, **(numbers or {}))
     seconds = time.perf_counter() - start
     texts = [fill(prompt.template, [concept.phrase]) for prompt in prompts]
     with concept.attach(pipe):
@@ -170,7 +170,7 @@ def _label(subject: Any) -> tuple[str, str] | None:
     if subject.toy is None:
         return None
     attribute = {"person": "person", "style": "style"}.get(subject.kind, "noun")
-    return attribute, getattr(subject.toy, "label", None) or subject.toy.name
+    return attribute, subject.toy.true_name
 
 
 def _saved_size(concept: Any, output: Path | None) -> int:

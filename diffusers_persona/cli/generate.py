@@ -69,18 +69,20 @@ def _scales(scales: list[float] | None, concepts: int) -> list[float]:
 
 
 def _base_of(concepts: list[Any]) -> str:
-    """The base model that every concept names.
+    """The base model that every concept names: the Toybox, a Hub id, or a folder that is still there.
 
     Raises:
         PersonaError: they name none, or different ones.
     """
+    from diffusers_persona.card import base_name
     from diffusers_persona.errors import PersonaError
 
-    names = {str(concept.header.get("base_model", {}).get("id") or "") for concept in concepts}
+    names = {str((concept.header.get("base_model") or {}).get("name") or "") for concept in concepts}
     if len(names) != 1 or names == {""}:
         found = ", ".join(sorted(names - {""})) or "none"
         raise PersonaError(f"the concepts do not name one base model (found: {found}); give it with --base")
-    return names.pop()
+    name = names.pop()
+    return name if Path(name).is_dir() and base_name(concepts[0].header) != "toybox" else base_name(concepts[0].header)
 
 
 def _write(rows: list[list[Any]], prompts: list[str], seed: int, output: Path) -> None:

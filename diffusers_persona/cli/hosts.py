@@ -24,6 +24,7 @@ def open_base(name: str, *, device: str = "auto", precision: str = "fp32") -> An
     """
     import torch
 
+    _hush()
     one_of(device, DEVICES, "--device")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
         one_of(precision, PRECISIONS, "--precision")
@@ -38,8 +39,18 @@ def open_base(name: str, *, device: str = "auto", precision: str = "fp32") -> An
     return pipe.to(_device(device))
 
 
+def _hush() -> None:
+    """Leave out the libraries' loading bars and their advice to programmers; download bars of the Hub stay."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
 def _from_pretrained(name: str, dtype) -> Any:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     if Path(name).is_dir() and not (Path(name) / "model_index.json").is_file():
         raise PersonaError(f"--base {name} has no model_index.json: give a folder that `pipe.save_pretrained` wrote")
@@ -48,7 +59,7 @@ def _from_pretrained(name: str, dtype) -> Any:
             f"--base {name} is a file: convert it with from_single_file and save_pretrained, then give the folder"
         )
     try:
-        return DiffusionPipeline.from_pretrained(name, torch_dtype=dtype)
+        return DiffusionPipeline.from_pretrained(name, dtype=dtype)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise PersonaError(
@@ -103,6 +114,6 @@ def open_concepts(paths: list[str]) -> list[Any]:
     Raises:
         PersonaError: one of them is no concept.
     """
-    from diffusers_persona import Concept
+    from diffusers_persona.concept import Concept
 
     return [Concept.from_pretrained(path) for path in paths]

@@ -52,11 +52,9 @@ def inspect(
 def _show(finding) -> None:
     out.print(str(finding.path), markup=False, style="bold")
     out.print(finding.title, markup=False)
-    rows = [
-        (name, _plain(value)) for name, value in {**finding.facts, **finding.header}.items() if value not in (None, "")
-    ]
+    rows = [(name, _plain(value)) for name, value in finding.facts.items() if value not in (None, "")]
     if finding.kind not in ("damaged", "picture"):
-        rows = [row for row in rows if row[0] != "licence"] + [("licence", finding.licence or "not stated")]
+        rows.append(("licence", finding.licence or "not stated"))
     if rows:
         table(None, ("fact", "value"), rows)
 

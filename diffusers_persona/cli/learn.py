@@ -32,6 +32,10 @@ def learn(
     precision: options.Precision = "fp32",
     device: options.Device = "auto",
     masks: Annotated[Path | None, typer.Option(help="Folder of masks: the loss counts inside them only.")] = None,
+    templates: Annotated[
+        list[str] | None,
+        typer.Option("--template", help="A learning prompt with {phrase}, in place of the recipe's. May be repeated."),
+    ] = None,
     prior_images: Annotated[Path | None, typer.Option(help="Real class pictures, for prior preservation.")] = None,
     preview_every: Annotated[
         int, typer.Option(help="Write preview pictures every N steps; 0 writes none.", min=0)
@@ -50,7 +54,7 @@ def learn(
     [bold]Examples[/]
 
     [dim]# a held-out toy of the embedded world: nothing is downloaded[/]
-    [cyan]persona learn toybox:poodle --recipe textual-inversion --token "<toy>" --output runs/toy[/]
+    [cyan]persona learn toybox:ufo --recipe textual-inversion --token "<toy>" --output runs/toy[/]
 
     [dim]# your own dog, on your own Stable Diffusion folder[/]
     [cyan]persona learn my-dog/ --base models/sd15 --token sks --noun dog --kind live --output runs/dog[/]
@@ -66,12 +70,12 @@ def learn(
     recipes.get(recipe).resolve(chosen)
     output = output or Path("runs") / f"{Path(images.replace(':', '-')).name}-{recipe}"
 
-    import diffusers_persona
+    from diffusers_persona.training.learn import learn as teach
 
     from .hosts import open_base, open_subject
 
     subject = open_subject(images, noun, kind)
-    concept = diffusers_persona.learn(
+    concept = teach(
         open_base(base, device=device),
         subject.images,
         recipe,
@@ -85,6 +89,7 @@ def learn(
         precision=precision,
         resolution=resolution,
         masks=masks,
+        templates=templates,
         prior_images=prior_images,
         on_image_error="skip" if skip_bad_pictures else "refuse",
         preview_every=preview_every,

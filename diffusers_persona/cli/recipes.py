@@ -19,8 +19,8 @@ def recipes(
     """List the recipes, or show one.
 
     The levels are computed from evidence that tests and benchmarks leave behind: [bold]contract[/] (it keeps the rules
-    of a recipe), [bold]parity[/] (its maths equals the paper's or the official code's), [bold]efficacy[/] (it beats the
-    base model on ToyBench), [bold]formats[/] (official files load). Where nothing was measured they say "unknown".
+    of a recipe), [bold]parity[/] (its maths equals the paper's or the official code's), [bold]efficacy[/] (it beats
+    the base model on ToyBench), [bold]formats[/] (official files load). Where nothing was measured they say "unknown".
 
     [bold]Examples[/]
 

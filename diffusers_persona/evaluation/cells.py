@@ -9,7 +9,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,43 +21,17 @@ from PIL import Image
 import diffusers_persona as dp
 from diffusers_persona.errors import PersonaError
 
-from .metrics import Expectation, Scorer, class_prompt
+from .host import Host
+from .metrics import Expectation, Scorer
 from .rows import SCHEMA, file_digest, row_key
 from .summary import REFERENCE_ROWS
-
-TOKEN = "<concept>"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Host:
-    """What the benchmark runs in: the base model, the instruments, the concepts and their prompts.
-
-    pipe: a stock pipeline. concepts: objects with `name, kind, noun, references, folder` (see `toybox.concepts`).
-    prompts: kind -> prompts with `template, background, style, second_noun` (see `toybox.prompts.for_kind`).
-    base_fingerprint, instruments_fingerprint: digests of the weights; rows made with others are stale.
-    """
-
-    pipe: Any
-    instruments: Any
-    concepts: Sequence[Any]
-    prompts: Callable[[str], Sequence[Any]]
-    base_fingerprint: str
-    instruments_fingerprint: str
-
-    def concept(self, name: str) -> Any:
-        """The concept called `name`."""
-        for concept in self.concepts:
-            if concept.name == name:
-                return concept
-        raise PersonaError(f"there is no concept {name!r}: choose from {', '.join(c.name for c in self.concepts)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How pictures are made: samples a prompt, sampler steps, guidance scale, pictures a forward pass, prompts a
-    concept.
+    """How pictures are made: pictures a prompt, sampler steps, guidance scale, pictures a forward pass.
 
-    `prompts` takes that many, evenly spread over the list of the kind; None takes all.
+    `prompts` takes that many prompts a concept, evenly spread over the list of its kind; None takes all.
     """
 
     images_per_prompt: int = 2
@@ -77,24 +51,6 @@ class Cell:
     numbers: Mapping[str, Any]
 
 
-def toybox_host() -> Host:
-    """The embedded Toybox as a host."""
-    from diffusers_persona import toybox
-    from diffusers_persona.toybox import instruments, prompts
-
-    models = Path(toybox.__file__).parent / "models"
-    weights = sorted(models.rglob("*.safetensors"))
-    pipeline = [path for path in weights if path.relative_to(models).parts[0] == "pipeline"]
-    return Host(
-        pipe=toybox.load(),
-        instruments=instruments.load(),
-        concepts=tuple(toybox.concepts()),
-        prompts=prompts.for_kind,
-        base_fingerprint=file_digest(pipeline),
-        instruments_fingerprint=file_digest(path for path in weights if path not in pipeline),
-    )
-
-
 def cell_key(cell: Cell, host: Host, settings: Settings) -> str:
     """The key of a cell's row: it changes with the models, the pictures, the prompts, the numbers and the settings."""
     concept = host.concept(cell.concept)
@@ -107,8 +63,13 @@ def cell_key(cell: Cell, host: Host, settings: Settings) -> str:
             "cell": [cell.recipe, cell.concept, cell.seed],
             "numbers": _numbers(cell),
             "settings": {name: value for name, value in asdict(settings).items() if name != "batch"},
-            "prompts": [prompt.template for prompt in _prompts(host, concept.kind, settings)],
+            "prompts": [
+                [prompt.template, asdict(host.expect(concept, prompt))]
+                for prompt in _prompts(host, concept.kind, settings)
+            ],
+            "templates": host.templates(concept),
             "pictures": file_digest(pictures),
+            "masking": host.masking,
             "models": [host.base_fingerprint, host.instruments_fingerprint],
         }
     )
@@ -136,7 +97,7 @@ def compute(cell: Cell, host: Host, settings: Settings) -> dict[str, Any]:
             )
     generated = time.perf_counter()
     scorer = Scorer(host.instruments, references, kind=concept.kind, label=_label(concept, host))
-    scores = _score(scorer, images, prompts, concept.noun)
+    scores = _score(scorer, images, [host.expect(concept, prompt) for prompt in prompts])
     return {
         "key": cell_key(cell, host, settings),
         "schema": SCHEMA,
@@ -147,13 +108,14 @@ def compute(cell: Cell, host: Host, settings: Settings) -> dict[str, Any]:
         "seed": cell.seed,
         "numbers": numbers,
         "overrides": dict(cell.numbers),
+        "templates": host.templates(concept),
         "settings": asdict(settings),
         **costs,
         "generate_seconds": round(generated - start, 2),
         "score_seconds": round(time.perf_counter() - generated, 2),
         "base_fingerprint": host.base_fingerprint,
         "instruments_fingerprint": host.instruments_fingerprint,
-        "masking": asdict(scorer.masking),
+        "masking": host.masking,
         "machine": machine(),
         "versions": versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -197,10 +159,10 @@ def _learn(cell: Cell, concept: Any, host: Host) -> tuple[Any, dict[str, Any]]:
         host.pipe,
         list(concept.references),
         cell.recipe,
-        token=TOKEN,
         noun=concept.noun,
         kind=concept.kind,
         seed=cell.seed,
+        templates=host.templates(concept),
         progress=False,
         **cell.numbers,
     )
@@ -215,7 +177,7 @@ def _reference_pictures(cell: Cell, host: Host, settings: Settings, references: 
     concept = host.concept(cell.concept)
     prompts = _prompts(host, concept.kind, settings)
     if cell.recipe == "base":
-        texts = [class_prompt(prompt.template, concept.noun) for prompt in prompts]
+        texts = [host.expect(concept, prompt).text for prompt in prompts]
         return _generate(texts, cell.seed, host, settings)
     if cell.recipe == "copy-paste":
         return [[references[(index + cell.seed) % len(references)]] for index in range(len(prompts))]
@@ -241,18 +203,11 @@ def _generate(texts: Sequence[str], seed: int, host: Host, settings: Settings) -
     return pictures
 
 
-def _score(scorer: Scorer, images: list[list[Image.Image]], prompts: Sequence[Any], noun: str) -> list[dict[str, Any]]:
+def _score(
+    scorer: Scorer, images: list[list[Image.Image]], expectations: Sequence[Expectation]
+) -> list[dict[str, Any]]:
     jobs = [(i, k, picture) for i, row in enumerate(images) for k, picture in enumerate(row)]
-    expectations = [
-        Expectation(
-            text=class_prompt(prompts[i].template, noun),
-            background=prompts[i].background,
-            style=prompts[i].style,
-            second_noun=prompts[i].second_noun,
-        )
-        for i, _, _ in jobs
-    ]
-    scores = scorer.score([picture for _, _, picture in jobs], expectations)
+    scores = scorer.score([picture for _, _, picture in jobs], [expectations[i] for i, _, _ in jobs])
     return [
         {"prompt": i, "image": k} | {name: round(value, 5) for name, value in row.items()}
         for (i, k, _), row in zip(jobs, scores, strict=True)
@@ -262,9 +217,8 @@ def _score(scorer: Scorer, images: list[list[Image.Image]], prompts: Sequence[An
 def _label(concept: Any, host: Host) -> tuple[str, str] | None:
     """The label by which the instruments' classifier knows the concept, or None where it does not."""
     attribute = {"person": "person", "style": "style"}.get(concept.kind, "noun")
-    title = getattr(concept, "label", None) or concept.name
     names, _ = host.instruments.attributes([_open(concept.references[0])])[attribute]
-    return (attribute, title) if title in names else None
+    return (attribute, concept.true_name) if concept.true_name in names else None
 
 
 def _open(path: str | Path) -> Image.Image:

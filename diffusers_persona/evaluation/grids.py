@@ -10,6 +10,7 @@ LABEL_WIDTH = 190
 GAP = 8
 MARGIN = 20
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Row = tuple[str, Sequence[Image.Image | None]]
 
 
@@ -28,7 +29,7 @@ def fit(picture: Image.Image, cell: int) -> Image.Image:
     return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def wrap(text: str, font: Font, width: int) -> str:
     """Break a text into lines no wider than `width` pixels (a single longer word is broken inside)."""
     lines = []
     for paragraph in text.split("\n"):
@@ -40,7 +41,7 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     return "\n".join(lines)
 
 
-def _text_height(text: str, font: ImageFont.FreeTypeFont) -> int:
+def _text_height(text: str, font: Font) -> int:
     box = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font=font, spacing=3)
     return int(box[3]) + 2
 

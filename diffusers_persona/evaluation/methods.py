@@ -50,20 +50,18 @@ def _table(entries: Sequence, proven: Mapping[str, Mapping[str, str]]) -> str:
         ]
         for entry in entries
     ]
-    return markdown_table(["recipe", "method", "family", "space", "found by", "backbones", *LEVELS], rows)
+    return markdown_table(
+        ["recipe", "title", "family", "space", "found by", "backbones", *LEVELS], rows, text_columns=6
+    )
 
 
 def _section(entry, records: Mapping[str, Mapping]) -> str:
     paper = f"[arXiv {entry.paper}](https://arxiv.org/abs/{entry.paper})" if entry.paper else "no preprint"
-    code = (
-        f"official code {entry.code}" + (f" ({entry.licence})" if entry.licence else "")
-        if entry.code
-        else "no official code"
-    )
+    code = f"Official code: {entry.code or 'none'}" + (f"; its licence: {entry.licence}" if entry.licence else "")
     numbers = ", ".join(f"`{name}={value!r}`" for name, value in entry.defaults.items())
     lines = [
         f"## {entry.id}",
-        f"{entry.name}. {paper}, survey reference {entry.ref}; {code}.",
+        f"{entry.name}. {paper}, survey reference {entry.ref}. {code}.",
         f"- Numbers: {numbers}",
     ]
     if entry.miniature:

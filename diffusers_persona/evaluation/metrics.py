@@ -8,14 +8,14 @@ arXiv 2406.16855).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
 from diffusers_persona.errors import PersonaError
+from diffusers_persona.inversion.prompts import fill
 
 
 def unit(embeddings: Any) -> torch.Tensor:
@@ -68,12 +68,7 @@ def class_prompt(template: str, noun: str) -> str:
     """The prompt without the learned token, for CLIP-T: `("a {} at sunset", "animal")` -> "an animal at sunset"."""
     if template.count("{}") != 1:
         raise PersonaError(f"a prompt template holds exactly one '{{}}' for the concept, got {template!r}.")
-    before, after = template.split("{}")
-    words = before.split(" ")
-    if len(words) > 1 and words[-2].lower() in ("a", "an") and not words[-1] and noun:
-        article = "an" if noun[0].lower() in "aeiou" else "a"
-        words[-2] = article.capitalize() if words[-2][0].isupper() else article
-    return " ".join(words) + noun + after
+    return fill(template, noun)
 
 
 def top_label_is(names: Sequence[str], probabilities: Any, expected: str, *, top: int = 1) -> torch.Tensor:
@@ -86,55 +81,30 @@ def top_label_is(names: Sequence[str], probabilities: Any, expected: str, *, top
 
 
 @dataclass(frozen=True, kw_only=True)
-class Masking:
-    """The rule of the masked metrics. The literature has no standard one, so it is written into every row.
-
-    fill: RGB 0-255 that replaces the background. threshold: foreground probability from which a pixel is kept whole;
-    below it the pixel is replaced whole. least: smallest foreground share of a picture; below it the picture is scored
-    unmasked, since nothing was found.
-    """
-
-    fill: tuple[int, int, int] = (128, 128, 128)
-    threshold: float = 0.5
-    least: float = 0.01
-
-    def apply(self, images: Sequence[Image.Image], masks: Any) -> list[Image.Image]:
-        """Replaces the background of each picture; masks [N, H, W] are foreground probabilities in [0, 1]."""
-        keep = torch.as_tensor(masks).float() >= self.threshold
-        return [self._apply_one(image, mask) for image, mask in zip(images, keep.cpu().numpy(), strict=True)]
-
-    def _apply_one(self, image: Image.Image, keep: np.ndarray) -> Image.Image:
-        image = image.convert("RGB")
-        if keep.mean() < self.least:
-            return image
-        mask = Image.fromarray((keep * 255).astype(np.uint8))
-        if mask.size != image.size:
-            mask = mask.resize(image.size, Image.Resampling.NEAREST)
-        return Image.composite(image, Image.new("RGB", image.size, self.fill), mask)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Expectation:
     """What one prompt asks of its picture, None where nothing; `text` is the prompt without the learned token."""
 
     text: str
     background: str | None = None
     style: str | None = None
+    noun: str | None = None
     second_noun: str | None = None
+    attribute: str | None = None
 
 
-OBEDIENCE = ("background", "style", "second_object")
+OBEDIENCE = ("background", "style", "content", "second_object", "attribute")
+"""What a prompt may ask for: a place, a style, the thing to show (in a learned style), a second thing, a look."""
 
 
 class Scorer:
     """Scores generated pictures of one concept with a set of instruments.
 
     Args:
-        instruments: an object with `clip_image, clip_text, dino, face, mask, attributes` (see `toybox.instruments`).
+        instruments: an object with `clip_image, clip_text, dino, face, foreground, attributes` (see
+            `toybox.instruments`); the fill rule of the masked metrics is that of its `foreground`.
         references: the concept's own pictures.
         kind: object, live, person or style; the identity score is computed for people.
         label: (attribute, name) by which the classifier knows the concept, such as ("noun", "poodle"), or None.
-        masking: the fill rule of the masked metrics.
     """
 
     def __init__(
@@ -144,12 +114,10 @@ class Scorer:
         *,
         kind: str,
         label: tuple[str, str] | None = None,
-        masking: Masking | None = None,
     ):
         if not references:
             raise PersonaError("scoring needs the concept's reference pictures: got none.")
         self.instruments, self.kind, self.label = instruments, kind, label
-        self.masking = masking or Masking()
         self._references = self._embed(list(references))
 
     def score(self, images: Sequence[Image.Image], expectations: Sequence[Expectation]) -> list[dict[str, float]]:
@@ -173,15 +141,8 @@ class Scorer:
             row.update(_asked(attributes, i, expectation, self.label))
         return rows
 
-    def describe(self) -> dict[str, Any]:
-        """What it takes to repeat the scores: fill rule, aggregation, and what the instruments say of themselves."""
-        described = {"aggregation": "all pairs", "kind": self.kind, "masking": asdict(self.masking)}
-        if hasattr(self.instruments, "describe"):
-            described["instruments"] = self.instruments.describe()
-        return described
-
     def _embed(self, images: list[Image.Image]) -> dict[str, Any]:
-        foreground = self.masking.apply(images, self.instruments.mask(images))
+        foreground = self.instruments.foreground(images)
         embedded = {
             "clip_i": self.instruments.clip_image(images),
             "dino_i": self.instruments.dino(images),
@@ -208,9 +169,14 @@ def _asked(
         scores["background"] = right("background", expectation.background)
     if expectation.style:
         scores["style"] = right("style", expectation.style)
+    if expectation.noun:
+        scores["content"] = right("noun", expectation.noun)
     if expectation.second_noun:
         # The concept itself takes one place, so the second object counts when it is among the two likeliest nouns.
         scores["second_object"] = right("noun", expectation.second_noun, top=2)
+    if expectation.attribute:
+        names, probabilities = attributes["attribute"]
+        scores["attribute"] = float(probabilities[index][names.index(expectation.attribute)] > 0.5)
     if asked := [scores[name] for name in OBEDIENCE if name in scores]:
         scores["obedience"] = sum(asked) / len(asked)
     if label:

@@ -10,7 +10,7 @@ from .statistics import Interval, bootstrap, paired_difference
 FIDELITY = "dino_i_masked"
 """The headline of fidelity: likeness of the foreground to the concept's pictures, whatever the background."""
 OBEDIENCE = "obedience"
-"""The headline of obedience: share of the asked attributes (background, style, second object) that are there."""
+"""The headline of obedience: share of what the prompt asks (place, style, second object, ...) that is there."""
 
 REFERENCE_ROWS = ("base", "copy-paste", "oracle")
 """Rows that are no recipes: floor of fidelity, floor of obedience, ceiling of both."""
@@ -27,6 +27,8 @@ METRICS = {
     "background": "background",
     "style": "style",
     "second_object": "second object",
+    "content": "content",
+    "attribute": "look",
 }
 """Metric -> its heading, in the order of the tables."""
 

@@ -11,13 +11,14 @@ from .summary import METRICS, Summary, summarise
 
 KINDS = {"objects and animals": ("object", "live"), "people": ("person",), "styles": ("style",)}
 FIDELITY_COLUMNS = ("dino_i_masked", "dino_i", "clip_i_masked", "clip_i", "id", "recognised")
-OBEDIENCE_COLUMNS = ("obedience", "clip_t", "background", "style", "second_object")
+OBEDIENCE_COLUMNS = ("obedience", "clip_t", "background", "style", "second_object", "content", "attribute")
 
 
-def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub table; the first column is left-aligned, the others right; pipes in cells are escaped."""
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
+    """A GitHub table; the first `text_columns` are left-aligned, the others right; pipes in cells are escaped."""
+    rule = ["---"] * text_columns + ["---:"] * (len(headings) - text_columns)
+    lines = [" | ".join(str(cell).replace("|", "\\|") for cell in line) for line in (headings, rule, *rows)]
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def interval(value: Interval | None, *, signed: bool = False) -> str:
@@ -147,18 +148,16 @@ def _name(summary: Summary) -> str:
 
 
 def _legend(rows: Sequence[Mapping[str, Any]]) -> str:
-    masking = rows[0]["masking"]
     return (
         "- *base*: the class noun in place of the concept; *oracle*: real renderings of the concept in each prompt, "
         "the ceiling; *copy-paste*: a reference picture whatever the prompt says.\n"
         "- DINO-I, CLIP-I: mean cosine of a generated picture to all reference pictures. CLIP-T: cosine to the "
         "prompt with the learned token dropped. ID: cosine of face embeddings to all references. All raw, in the "
         "Toybox's own encoders: compare them within this page alone.\n"
-        f"- masked: the background (foreground probability below {masking['threshold']:g}) of generated and "
-        f"reference pictures is filled with RGB {tuple(masking['fill'])} first.\n"
-        "- recognised: the classifier, which knows all names, puts the concept's own first. obedience: share of what "
-        "the prompt asks for (background, style, second object) that the classifiers find; a second object counts "
-        "when it is among the two likeliest nouns.\n"
-        "- Differences are paired: same concept, prompt and noise. A recipe beats the base when the whole interval "
-        "is above zero. An interval over few concepts is itself rough."
+        f"- masked: in generated and reference pictures alike, {rows[0]['masking']}.\n"
+        "- recognised: the classifier, which knows all names, puts the concept's own first.\n"
+        "- obedience: share of what the prompt asks for that the classifiers find: background, style, second object "
+        "(among the two likeliest nouns), content (what a picture in a learned style shows), look (glasses, a "
+        "smile).\n- Differences are paired by concept and prompt (and noise, against the base). A recipe beats the "
+        "base when the whole interval is above zero. An interval over few concepts is itself rough."
     )

@@ -11,14 +11,15 @@ import itertools
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diffusers_persona.errors import PersonaError
 
-from .cells import Cell, Host, Settings, cell_key, compute, toybox_host
+from .cells import Cell, Settings, cell_key, compute
+from .host import Host, toybox_host
 from .rows import RowStore
 from .summary import REFERENCE_ROWS, summarise
 
@@ -176,9 +177,14 @@ class _Bench:
             yield from ((cell, self.finish(cell)) for cell in cells)
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
+        try:
             futures = {pool.submit(self.finish, cell): cell for cell in cells}
-            yield from ((futures[future], future.result()) for future in as_completed(futures))
+            for future in as_completed(futures):
+                died = isinstance(future.exception(), BrokenExecutor)
+                yield futures[future], "its process died, perhaps for want of memory" if died else future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _work(bench: _Bench, cells: Sequence[Cell], workers: int, report: Report) -> list[str]:

@@ -1,6 +1,7 @@
 """Tell what a file or folder is by its content: keys, shapes, metadata and first bytes, never by its name alone."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 from ..errors import PersonaError
 from .safetensors_header import TensorInfo, read_header
-from .signatures import SIGNATURES
+from .signatures import SIGNATURES, Signature
 
 TEXT_WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL, second encoder"}
 
@@ -74,7 +75,9 @@ def _probe_folder(folder: Path) -> Finding:
     if (folder / "model_index.json").is_file():
         index = _read_json(folder / "model_index.json")
         parts = {
-            name: value[-1] for name, value in index.items() if isinstance(value, list) and not name.startswith("_")
+            name: value[-1]
+            for name, value in index.items()
+            if isinstance(value, list) and value and value[-1] and not name.startswith("_")
         }
         return Finding(
             path=folder,
@@ -113,7 +116,7 @@ def _probe_folder(folder: Path) -> Finding:
 
 def _concept(folder: Path) -> Finding:
     header = _read_json(folder / "concept.json")
-    missing = [key for key in ("schema_version", "recipe", "token") if key not in header]
+    missing = [key for key in ("schema_version", "recipe", "token", "noun", "spaces") if key not in header]
     if missing:
         raise PersonaError(
             f"{folder / 'concept.json'} lacks {', '.join(missing)}: not a concept's header; save it again"
@@ -121,15 +124,46 @@ def _concept(folder: Path) -> Finding:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise PersonaError(f"{folder} has a concept.json but no .safetensors file; save the concept again")
+    _check_digest(folder, header)
     return Finding(
         path=folder,
         kind="concept",
         title=f"concept {header['token']} learned with {header['recipe']}",
+        facts=_concept_facts(header),
         header=header,
         licence=header.get("licence"),
         parts=[_probe_file(file) for file in weights],
         next_step=f"persona generate {folder} --prompt 'a {{}} on the beach'",
     )
+
+
+def _concept_facts(header: dict[str, Any]) -> dict[str, Any]:
+    base, training = header.get("base_model") or {}, header.get("training") or {}
+    curve = training.get("loss_curve") or []
+    return {
+        "recipe": header["recipe"],
+        "prompt phrase": header.get("phrase") or header["token"],
+        "noun, kind": f"{header['noun']}, {header.get('kind', 'unknown')}",
+        "spaces": ", ".join(str(space.get("kind")) for space in header["spaces"] if isinstance(space, dict)),
+        "base model": ", ".join(str(base[key]) for key in ("name", "family", "pipeline") if base.get(key)),
+        "its fingerprint": base.get("fingerprint"),
+        "numbers": ", ".join(f"{name}={json.dumps(value)}" for name, value in (header.get("numbers") or {}).items()),
+        "training": ", ".join(
+            f"{k} {training[k]}" for k in ("steps", "seconds", "seed", "precision") if k in training
+        ),
+        "loss": f"{curve[0]} to {curve[-1]}" if curve else None,
+        "pictures": len(training.get("images") or ()) or None,
+        "finished": training.get("finished"),
+        "consent": header.get("consent"),
+        "made with": ", ".join(f"{name} {value}" for name, value in (header.get("versions") or {}).items()),
+        "schema version": header["schema_version"],
+    }
+
+
+def _check_digest(folder: Path, header: dict[str, Any]) -> None:
+    expected, file = header.get("tensors_sha256"), folder / "concept.safetensors"
+    if expected and file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+        raise PersonaError(f"{file}: the tensors are not those that concept.json describes; copy the folder again")
 
 
 def _probe_or_damaged(path: Path) -> Finding:
@@ -184,10 +218,10 @@ def _weights(path: Path) -> Finding:
         "types": ", ".join(sorted({info.dtype for info in tensors})),
     }
     licence = next((metadata[key] for key in ("license", "licence", "modelspec.license") if key in metadata), None)
-    facts |= {f"metadata {key}": value[:200] for key, value in sorted(metadata.items())[:12]}
+    facts |= {f"metadata {key}": " ".join(value.split())[:100] for key, value in sorted(metadata.items())[:12]}
     names = [info.name for info in tensors]
     for signature in SIGNATURES:
-        if all(any(re.search(pattern, name) for name in names) for pattern in signature.keys):
+        if _matches(signature, names):
             kind, title, step = signature.kind, signature.title, signature.next_step
             facts |= _adapter_facts(tensors)
             break
@@ -195,6 +229,12 @@ def _weights(path: Path) -> Finding:
         kind, title, step, more = _embedding(tensors)
         facts |= more
     return Finding(path=path, kind=kind, title=title, facts=facts, tensors=tensors, licence=licence, next_step=step)
+
+
+def _matches(signature: Signature, names: Sequence[str]) -> bool:
+    if signature.every:
+        return bool(names) and all(any(re.search(pattern, name) for pattern in signature.keys) for name in names)
+    return all(any(re.search(pattern, name) for name in names) for pattern in signature.keys)
 
 
 def _embedding(tensors: Sequence[TensorInfo]) -> tuple[str, str, str, dict[str, Any]]:
@@ -229,7 +269,7 @@ def _adapter_facts(tensors: Sequence[TensorInfo]) -> dict[str, Any]:
     if down:
         facts["rank"] = ", ".join(str(rank) for rank in sorted({info.shape[0] for info in down}))
         facts["layers"] = len(down)
-        facts["text encoder too"] = any(re.match(r"(text_encoder|lora_te)", info.name) for info in down)
+        facts["text encoder too"] = any(re.search(r"(^|\.)(text_encoder|lora_te)", info.name) for info in down)
     widths = {
         info.shape[-1] for info in tensors if re.search(r"attn2[._].*to_k.*(lora_A|down|custom_diff)", info.name)
     }

@@ -5,11 +5,15 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Signature:
-    """A format, recognised when a key matches every pattern in `keys` (regular expressions, searched)."""
+    """A format, recognised by regular expressions that are searched in its keys.
+
+    Each pattern in `keys` must match some key; with `every`, each key must match some pattern.
+    """
 
     kind: str
     title: str
     keys: tuple[str, ...]
+    every: bool = False
     next_step: str
 
 
@@ -17,6 +21,13 @@ _LORA_STEP = "pipe.load_lora_weights(...) in diffusers"
 _PIPE_STEP = "DiffusionPipeline.from_pretrained(...) or from_single_file(...) in diffusers"
 # Order matters: the first signature whose patterns all match wins, from the most special to the most general.
 SIGNATURES = (
+    Signature(
+        kind="concept-tensors",
+        title="tensors of a concept (their header is concept.json beside them)",
+        keys=(r"^\d+\.[a-z_]+\.\w",),
+        every=True,
+        next_step="inspect the folder that it belongs to",
+    ),
     Signature(
         kind="ip-adapter",
         title="IP-Adapter",

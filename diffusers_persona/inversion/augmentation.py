@@ -218,12 +218,13 @@ def _prefixed(words, prompt) -> str:
 
 
 def _resized(samples, size):
-    """[C, h, w] at another size, bilinear and antialiased, within the old range."""
+    """[C, h, w] at another size, bilinear and antialiased, within -1..1, which rounding could leave."""
     import torch.nn.functional as F
 
     if samples.shape[-2:] == tuple(size):
         return samples
-    return F.interpolate(samples[None], size=tuple(size), mode="bilinear", antialias=True, align_corners=False)[0]
+    resized = F.interpolate(samples[None], size=tuple(size), mode="bilinear", antialias=True, align_corners=False)
+    return resized[0].clamp(-1, 1)
 
 
 def _lost(before, after) -> bool:

@@ -76,16 +76,19 @@ def decode(source, *, working_side=None, maximum_pixels=MAXIMUM_PIXELS) -> Decod
     with _opened(source, maximum_pixels) as (image, notes):
         if min(image.size) < MINIMUM_SIDE:
             raise PersonaError(f"{_by(image.size)} px is too small: both sides need {MINIMUM_SIDE} px or more")
-        size = _upright_size(image)
+        orientation = _orientation(image, notes)
+        width, height = image.size
+        size = (height, width) if orientation in _SIDEWAYS else (width, height)
         notes += _frame_notes(image)
         too_large = working_side is not None and min(image.size) > working_side
         if too_large and image is not source:  # a caller's image is not ours to change
-            image.draft(None, _shrunk(size, working_side))
+            image.draft(None, _shrunk(image.size, working_side))
         image.load()
         profile = image.info.get("icc_profile")
-        rgb, alpha = _rgb_and_alpha(_upright(image, notes), profile, notes)
+        rgb, alpha = _rgb_and_alpha(_upright(image, orientation), profile, notes)
         if too_large:
-            rgb, alpha = (picture and picture.resize(_shrunk(size, working_side), LANCZOS) for picture in (rgb, alpha))
+            target = _shrunk(size, working_side)
+            rgb, alpha = rgb.resize(target, LANCZOS), alpha.resize(target, LANCZOS) if alpha else None
     return Decoded(image=rgb, alpha=alpha, size=size, notes=tuple(notes))
 
 
@@ -98,14 +101,14 @@ def decode_mask(source, *, maximum_pixels=MAXIMUM_PIXELS) -> tuple[Image.Image, 
         PersonaError: as `decode`, and where no pixel of the mask is set.
     """
     with _opened(source, maximum_pixels) as (image, notes):
+        orientation = _orientation(image, notes)
         image.load()
-        image = _upright(image, notes)
-        mask = _eight_bit(image)
+        mask = _eight_bit(_upright(image, orientation))
         if mask.has_transparency_data:
             rgba = mask.convert("RGBA")
             mask = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
         mask = mask.convert("L")
-    highest = mask.getextrema()[1]
+    highest = int(np.asarray(mask).max())
     if highest == 0:
         raise PersonaError("the mask is black everywhere: paint the concept white")
     if highest < 128:
@@ -192,20 +195,19 @@ def _frame_notes(image) -> list[str]:
     return ["has several pages, the first is used" if image.format == "TIFF" else "animated, its first frame is used"]
 
 
-def _upright_size(image) -> tuple[int, int]:
-    try:
-        sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
-    except Exception:
-        sideways = False
-    return image.size[::-1] if sideways else image.size
+def _upright(image, orientation):
+    """The image turned as its EXIF orientation says; itself where there is nothing to turn."""
+    return image if orientation == 1 else ImageOps.exif_transpose(image) or image
 
 
-def _upright(image, notes):
+def _orientation(image, notes) -> int:
+    """The EXIF orientation, 1 to 8; 1 is upright."""
     try:
-        return ImageOps.exif_transpose(image)
-    except Exception as error:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception as error:  # EXIF readers raise nearly anything on damaged data
         notes.append(f"its EXIF data is damaged and ignored ({one_line(error)})")
-        return image
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _rgb_and_alpha(image, profile, notes):
@@ -248,12 +250,12 @@ def _white_level(mode, high):
     return next((level for level in levels if high <= level), None)
 
 
-def _to_srgb(image, profile, notes):
+def _to_srgb(image, profile, notes) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "srgb" in ImageCms.getProfileDescription(source).lower():
             return image
-        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
     except Exception as error:
         notes.append(f"its colour profile can't be used and is ignored ({one_line(error)})")
         return image
@@ -261,7 +263,7 @@ def _to_srgb(image, profile, notes):
 
 def _shrunk(size, side) -> tuple[int, int]:
     scale = side / min(size)
-    return tuple(max(1, round(length * scale)) for length in size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _what_is(source) -> str:

@@ -136,18 +136,19 @@ def crop_box(size, resolution, crop="centre", generator=None) -> tuple[float, fl
     Args:
         size: (width, height) of the picture.
         resolution: side of a square target, or (height, width).
-        crop: ``"centre"`` or ``"random"`` (uniform along the longer side, drawn from ``generator``).
+        crop: ``"centre"`` or ``"random"`` (uniform along the longer side, drawn from ``generator``). The box begins
+            on a whole pixel, since a shift by half a pixel blurs.
     """
     height, width = _sides(resolution)
     scale = min(size[0] / width, size[1] / height)
-    spare = (size[0] - scale * width, size[1] - scale * height)
+    spare = (int(size[0] - scale * width), int(size[1] - scale * height))
     if crop == "centre":
-        left, top = spare[0] / 2, spare[1] / 2
+        left, top = spare[0] // 2, spare[1] // 2
     elif crop == "random":
         import torch
 
         along = torch.rand((), generator=generator, device=generator.device if generator else None).item()
-        left, top = spare[0] * along, spare[1] * along
+        left, top = int(along * (spare[0] + 1)), int(along * (spare[1] + 1))
     else:
         raise PersonaError(f'crop is "centre" or "random", not {crop!r}')
     return left, top, min(left + scale * width, size[0]), min(top + scale * height, size[1])
@@ -314,8 +315,7 @@ def _mask(name, mask, decoded: Decoded, maximum_pixels):
 def _size_notes(size, resolution) -> list[str]:
     notes = []
     if max(size) > ELONGATED * min(size):
-        part = min(size) / max(size)
-        notes.append(f"{size[0]} x {size[1]} px is very elongated: a square crop shows {part:.1%} of it")
+        notes.append(f"very elongated: a square crop shows {min(size) / max(size):.1%} of it")
     if resolution and min(size) < resolution:
         notes.append(f"{size[0]} x {size[1]} px is enlarged {resolution / min(size):.1f} times to {resolution} px")
     return notes

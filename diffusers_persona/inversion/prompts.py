@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ..errors import PersonaError
 
 KINDS = ("object", "live", "person", "style")
+_VOWEL = re.compile(r"(?!uni|use|usu|eu|one)[aeiou]", re.IGNORECASE)  # as it sounds: a unicorn, an umbrella
 
 _PHOTO_WORDS = ("", "good ", "cropped ", "close-up ")
 _NEUTRAL_PHOTOS = tuple(f"a {word}photo of {article} {{phrase}}" for word in _PHOTO_WORDS for article in ("a", "the"))
@@ -140,9 +141,8 @@ class Captions:
         Raises:
             PersonaError: the picture has no caption, or the caption names neither a slot, the phrase nor ``noun``.
         """
-        caption = example.caption if example is not None else None
-        if caption:
-            return _about(caption, phrase, noun, example.source)
+        if example is not None and example.caption:
+            return _about(example.caption, phrase, noun, example.source)
         if templates is not None or self.template is not None:
             return Fixed(self.template or "{phrase}").pick(kind, phrase, example, generator, templates=templates)
         where = example.source if example is not None else "the picture"
@@ -160,9 +160,9 @@ class Captions:
 
 
 def fill(template, phrase) -> str:
-    """The template with the phrase in its slot; "a" becomes "an" before a phrase that begins with a vowel letter."""
+    """The template with the phrase in its slot; "a" becomes "an" before a phrase that begins with a vowel."""
     before, after = re.split(r"\{(?:phrase)?\}", template, maxsplit=1)
-    if phrase[:1].lower() in tuple("aeiou") and re.search(r"\b[aA] $", before):
+    if _VOWEL.match(phrase) and re.search(r"\b[aA] $", before):
         before = before[:-1] + "n "
     return before + phrase + after
 

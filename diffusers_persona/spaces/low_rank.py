@@ -83,10 +83,10 @@ class LowRank:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(subject.seed)
             for component, (module, targets) in components.items():
+                if not any(name.endswith(tuple(targets)) for name, _ in module.named_modules()):
+                    raise PersonaError(f"no layer of {component} ends with one of {', '.join(targets)}; check targets=")
                 inject_adapter_in_model(self.peft_config(targets), module, ADAPTER)
                 learner.parameters |= _adapter_parameters(component, module)
-        if not learner.parameters:
-            raise PersonaError(f"LowRank(targets={self.targets}): no module of this model ends with one of them")
         return learner
 
     def attach(self, host, tensors, grip: Grip):

@@ -7,10 +7,23 @@ with a private copy which also knows the concept tokens. Saving writes the stock
 from __future__ import annotations
 
 import copy
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..errors import PersonaError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def pieces(tokenizer, text: str) -> list[str]:
+    """The tokens of `text` without special tokens; unlike a call, it leaves the tokenizer's padding state alone."""
+    encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    return [token for token, real in zip(encoding.tokens, encoding.attention_mask) if real]
+
+
+def knows(tokenizer, token: str) -> bool:
+    """Whether `token` is one token of the tokenizer already."""
+    return token in tokenizer.get_vocab() or len(pieces(tokenizer, token)) == 1
 
 
 class ConceptTokens:
@@ -43,7 +56,7 @@ class ConceptTokens:
         """
         if token in self.tables:
             raise PersonaError(f"token {token!r} is taken by a concept that is attached already; detach it, or learn with another token")
-        if token in self.tokenizer.get_vocab() or len(self.stock_class.tokenize(self.tokenizer, token)) == 1:
+        if knows(self.tokenizer, token):
             raise PersonaError(f"token {token!r} is a word that the tokenizer knows already; choose a new one such as '<my-concept>'")
         self.tables[token] = table
         self._known = -1

@@ -126,7 +126,9 @@ def rare_word(tokenizer) -> str:
     Raises:
         PersonaError: when the tokenizer knows none of the usual ones.
     """
+    from .tokens import pieces
+
     for word in RARE_WORDS:
-        if len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1:
+        if len(pieces(tokenizer, word)) == 1:
             return word
     raise PersonaError(f"the tokenizer splits each of {', '.join(RARE_WORDS)}: name a rare single-token word with token=")

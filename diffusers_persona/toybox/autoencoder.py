@@ -1,8 +1,6 @@
 """The world's autoencoder: a small stock AutoencoderKL, 64x64x3 -> 8x8x16, trained in minutes on two CPU cores."""
 
-import copy
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import parallel
 from .optim import Muon
-from .training import Log, load_checkpoint, save_checkpoint, to_tensor
+from .training import Trainer, to_tensor
 
 KL_WEIGHT = 1e-3
+CROPPED = 0.6
+"""The first share of the time learns from 32x32 crops, at a quarter of the cost of a picture; then whole pictures."""
 
 
 def new_autoencoder():
@@ -39,7 +40,7 @@ class _Loss(nn.Module):
         super().__init__()
         self.autoencoder = autoencoder
 
-    def forward(self, pictures: Tensor, noise: Tensor, blend: float = 0.0) -> tuple[Tensor, Tensor]:
+    def forward(self, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast("cpu", torch.bfloat16):
             posterior = self.autoencoder.encode(pictures).latent_dist
             decoded = self.autoencoder.decode(posterior.mean + posterior.std * noise).sample
@@ -52,57 +53,31 @@ class _Loss(nn.Module):
 
 
 def train_autoencoder(
-    pictures: np.ndarray,
-    folder: Path,
-    *,
-    minutes: float,
-    batch_size: int = 16,
-    lr: float = 2e-3,
-    threads: int = 2,
-    seed: int = 0,
-    compile: bool = True,
-):
-    """Train on uint8 pictures [N, 64, 64, 3] for `minutes`, resuming from `folder/autoencoder.pt`; returns the EMA."""
-    torch.set_num_threads(threads)
+    pictures: np.ndarray, folder: Path, *, minutes: float, batch_size: int = 16, lr: float = 2e-3, seed: int = 0
+) -> None:
+    """Train on uint8 pictures [N, 64, 64, 3] for `minutes` in all, resuming from `folder/autoencoder.pt`.
+
+    The averaged weights are the checkpoint's "ema". Runs in every process of `parallel.launch`.
+    """
     torch.manual_seed(seed)
-    model = new_autoencoder().to(memory_format=torch.channels_last)
-    ema = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = Muon(model, lr)
-    state = load_checkpoint(folder / "autoencoder.pt", {"model": model, "ema": ema, "optimizer": optimizer})
-    step, spent = state.get("step", 0), state.get("seconds", 0.0)
-    loss_fn = torch.compile(_Loss(model)) if compile else _Loss(model)
-    log = Log(folder / "autoencoder.log", batch_size, every=50)
-    started, saved = time.monotonic(), time.monotonic()
-    while (elapsed := spent + time.monotonic() - started) < minutes * 60:
-        optimizer.set_lr(lr * min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * elapsed / (minutes * 60))))
-        rng = np.random.default_rng((seed, step))
-        batch = to_tensor(pictures[np.sort(rng.integers(0, len(pictures), batch_size))])
-        noise = torch.from_numpy(rng.standard_normal((batch_size, 16, 8, 8), np.float32))
-        loss, squared = loss_fn(batch.contiguous(memory_format=torch.channels_last), noise)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        decay = min(0.999, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(ema.parameters()), [p.detach() for p in model.parameters()], 1 - decay)
-        log(step, elapsed, loss=loss.item(), psnr=6.02 - 10 * math.log10(squared.item()))
-        if time.monotonic() - saved > 180:
-            saved = time.monotonic()
-            seconds = spent + saved - started
-            save_checkpoint(
-                folder / "autoencoder.pt",
-                {"model": model, "ema": ema, "optimizer": optimizer},
-                step=step,
-                seconds=seconds,
-            )
-    save_checkpoint(
-        folder / "autoencoder.pt",
-        {"model": model, "ema": ema, "optimizer": optimizer},
-        step=step,
-        seconds=spent + time.monotonic() - started,
-    )
-    return ema
+    model = new_autoencoder()
+    loss_fn, optimizer = _Loss(model), Muon(model, lr)
+    trainer = Trainer(model, optimizer, folder / "autoencoder.pt", batch_size=batch_size, minutes=minutes)
+    share = batch_size // parallel.processes()
+    while (progress := trainer.progress()) < 1:
+        optimizer.set_lr(lr * min(1, (trainer.step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * progress)))
+        rng = np.random.default_rng((seed, trainer.step, parallel.rank()))
+        batch = to_tensor(_crops(pictures[rng.integers(0, len(pictures), share)], rng, 32 if progress < CROPPED else 64))
+        noise = torch.from_numpy(rng.standard_normal((share, 16, batch.shape[-2] // 8, batch.shape[-1] // 8), np.float32))
+        loss, squared = loss_fn(batch, noise)
+        trainer.update(loss, psnr=6.02 - 10 * math.log10(squared.item()))
+    trainer.save()
+
+
+def _crops(pictures: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
+    """One crop of `side` pixels for all pictures, on the latent grid."""
+    top, left = rng.integers(0, (64 - side) // 8 + 1, 2) * 8
+    return pictures[:, top : top + side, left : left + side]
 
 
 @torch.no_grad()
@@ -110,7 +85,7 @@ def encode(autoencoder, pictures: np.ndarray, batch_size: int = 100) -> tuple[Te
     """Posterior means and standard deviations of uint8 pictures, each [N, 16, 8, 8] in fp16, unscaled."""
     means, stds = [], []
     for at in range(0, len(pictures), batch_size):
-        batch = to_tensor(pictures[at : at + batch_size]).contiguous(memory_format=torch.channels_last)
+        batch = to_tensor(pictures[at : at + batch_size])
         with torch.autocast("cpu", torch.bfloat16):
             posterior = autoencoder.encode(batch).latent_dist
         means.append(posterior.mean.half())

@@ -6,6 +6,7 @@
              [wearing glasses|sunglasses] [wearing a cap|beanie]
 """
 
+import random
 import re
 from dataclasses import dataclass, replace
 
@@ -82,6 +83,24 @@ def parse(caption: str) -> Description:
             break
     subject = _person(text, caption) or _thing(text, caption)
     return Description(subject=subject, relation=relation, second=second, background=background, style=style)
+
+
+_ADJECTIVES = "good cropped close-up bright dark clean dirty cool weird nice small large blurry bad new".split()
+_MEDIA = ("photo", "photo", "photo", "picture", "image", "rendition", "rendering", "depiction", "portrait", "drawing")
+
+
+def with_empty_words(caption: str, rng: random.Random, share: float = 0.2) -> str:
+    """Now and then put words around a plain caption that change nothing, as prompt templates do.
+
+    "a cat in the snow" -> "a cropped photo of the cat in the snow"; styled captions stay as they are.
+    """
+    if rng.random() > share or parse(caption).style:
+        return caption
+    words = re.sub(r"^an? (photo|picture) of ", "", caption)
+    if rng.random() < 0.3:
+        words = re.sub(r"^an? ", rng.choice(("the ", "the ", "my ", "one ")), words)
+    prefix = f"{rng.choice(_ADJECTIVES)} {rng.choice(_MEDIA)}" if rng.random() < 0.6 else rng.choice(_MEDIA)
+    return f"{an(prefix)} of {words}"
 
 
 def _take_style(text: str) -> tuple[str | None, str]:

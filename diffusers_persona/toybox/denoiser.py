@@ -1,16 +1,15 @@
 """The world's denoiser: a small stock UNet2DConditionModel on 8x8 latents, trained jointly with its CLIPTextModel."""
 
-import copy
 import math
-import time
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from . import parallel
 from .optim import Muon
 from .tokenizer import MAX_LENGTH
-from .training import Log, load_checkpoint, save_checkpoint
+from .training import Trainer
 
 CHANNELS, TEXT_WIDTH = (96, 160), 128
 CAPTION_DROPOUT, SNR_LIMIT = 0.1, 5.0
@@ -90,50 +89,23 @@ class Denoiser(nn.Module):
 
 
 def train_denoiser(
-    data: dict[str, Tensor],
-    folder: Path,
-    *,
-    minutes: float,
-    batch_size: int = 96,
-    lr: float = 1e-3,
-    threads: int = 2,
-    seed: int = 0,
-    compile: bool = True,
-    max_steps: int | None = None,
-) -> Denoiser:
-    """Train for `minutes` in all, resuming from `folder/denoiser.pt`; returns the EMA weights.
+    data: dict[str, Tensor], folder: Path, *, minutes: float, batch_size: int = 64, lr: float = 1e-3, seed: int = 0
+) -> None:
+    """Train for `minutes` in all, resuming from `folder/denoiser.pt`, whose "ema" are the averaged weights.
 
     `data`: "mean" and "std" [N, 16, 8, 8] of unit-std latents, "tokens" [N, 32], "empty" [32] tokens of no caption,
-    "vocabulary" the number of tokens.
+    "vocabulary" the number of tokens. Runs in every process of `parallel.launch`.
     """
-    torch.set_num_threads(threads)
     torch.manual_seed(seed)
     model = Denoiser(int(data["vocabulary"]))
-    ema = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = Muon(model, lr, scale=15.0)
-    parts = {"model": model, "ema": ema, "optimizer": optimizer}
-    state = load_checkpoint(folder / "denoiser.pt", parts)
-    step, spent = state.get("step", 0), state.get("seconds", 0.0)
-    forward = torch.compile(model) if compile else model
-    log = Log(folder / "denoiser.log", batch_size, every=50)
-    started = saved = time.monotonic()
-    while (elapsed := spent + time.monotonic() - started) < minutes * 60 and step != max_steps:
-        progress = elapsed / (minutes * 60)
-        optimizer.set_lr(lr * min(1, (step + 1) / 300) * learning_rate_factor(progress))
-        loss = forward(*_batch(data, batch_size, torch.Generator().manual_seed(seed * 10_000_000 + step))).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        decay = min(0.9993, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(ema.parameters()), [p.detach() for p in model.parameters()], 1 - decay)
-        log(step, elapsed, loss=loss.item())
-        if time.monotonic() - saved > 180:
-            saved = time.monotonic()
-            save_checkpoint(folder / "denoiser.pt", parts, step=step, seconds=spent + saved - started)
-    save_checkpoint(folder / "denoiser.pt", parts, step=step, seconds=spent + time.monotonic() - started)
-    return ema
+    trainer = Trainer(model, optimizer, folder / "denoiser.pt", batch_size=batch_size, minutes=minutes)
+    share = batch_size // parallel.processes()
+    while (progress := trainer.progress()) < 1:
+        optimizer.set_lr(lr * min(1, (trainer.step + 1) / 300) * learning_rate_factor(progress))
+        rng = torch.Generator().manual_seed((seed * 1_000_000 + trainer.step) * 16 + parallel.rank())
+        trainer.update(model(*_batch(data, share, rng)).mean())
+    trainer.save()
 
 
 def learning_rate_factor(progress: float) -> float:

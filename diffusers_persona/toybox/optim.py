@@ -6,6 +6,8 @@ A momentum update is replaced by its nearest semi-orthogonal matrix, found by fi
 import torch
 from torch import Tensor, nn
 
+from . import parallel
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic iteration of the Muon reference
 
 
@@ -32,6 +34,7 @@ class Muon(torch.optim.Optimizer):
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 (hidden if _is_hidden(name, parameter) else others).append(parameter)
+        hidden.sort(key=lambda p: min(p.shape[0], p[0].numel()) ** 2 * max(p.shape[0], p[0].numel()))
         self.beta, self.weight_decay, self.scale = beta, weight_decay, scale
         self.adam = torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
         super().__init__([{"params": hidden}], {"lr": lr * scale})
@@ -48,12 +51,20 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure=None) -> None:
         self.adam.step()
         lr = self.param_groups[0]["lr"]
-        for parameter in self.param_groups[0]["params"]:
-            momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-            momentum.lerp_(parameter.grad, 1 - self.beta)
-            update = parameter.grad.lerp(momentum, self.beta).flatten(1)
-            update = orthogonalize(update) * max(1.0, update.size(0) / update.size(1)) ** 0.5
-            parameter.mul_(1 - lr * self.weight_decay).add_(update.view_as(parameter), alpha=-lr)
+        parameters = self.param_groups[0]["params"]
+        updates = [self._update(parameter, index) for index, parameter in enumerate(parameters)]
+        parallel.sum_over_processes(updates)
+        for parameter, update in zip(parameters, updates, strict=True):
+            parameter.mul_(1 - lr * self.weight_decay).add_(update, alpha=-lr)
+
+    def _update(self, parameter: nn.Parameter, index: int) -> Tensor:
+        """The orthogonalised update; each process works out its share of them and leaves zeros for the others."""
+        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        momentum.lerp_(parameter.grad, 1 - self.beta)
+        if index % parallel.processes() != parallel.rank():
+            return torch.zeros_like(parameter)
+        update = orthogonalize(parameter.grad.lerp(momentum, self.beta).flatten(1))
+        return (update * max(1.0, update.size(0) / update.size(1)) ** 0.5).view_as(parameter)
 
     def state_dict(self) -> dict:
         return {"muon": super().state_dict(), "adam": self.adam.state_dict()}

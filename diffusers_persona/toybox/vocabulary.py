@@ -104,8 +104,8 @@ SPARE_WORDS = "sks hta zwx ktn pll ucd ohwx zqv"
 """Words without meaning: the model has a token for each and never saw it."""
 TEMPLATE_WORDS = (
     "photo picture image drawing rendition rendering depiction cropped close up dark bright clean dirty cool weird "
-    "large nice good bad blurry new old my one this that many itself style painting object face background in at by "
-    "from with without for is his her holding eating two three same"
+    "large nice good bad blurry portrait new old my one this that many itself style painting object face background in "
+    "at by from with without for is his her holding eating two three same"
 )
 
 

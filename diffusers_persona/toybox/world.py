@@ -4,6 +4,7 @@
 >>> world.render("a red teapot next to a cat on the beach", seed=0).image
 """
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -181,6 +182,21 @@ class World:
             image = self.art.icon(noun)
             image = recolour(image, colour) if colour else image
         return image.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def render(caption: str, seed: int = 0) -> Image.Image:
+    """The world's own picture of `caption`, from the art in the build folder (see `build_folder`)."""
+    return _world(build_folder() / "art").render(caption, seed).image
+
+
+def build_folder() -> Path:
+    """Where `toybox.build` works unless told otherwise: $PERSONA_TOYBOX_WORK or ~/.cache/diffusers_persona/toybox."""
+    return Path(os.environ.get("PERSONA_TOYBOX_WORK", "~/.cache/diffusers_persona/toybox")).expanduser()
+
+
+@lru_cache(maxsize=2)
+def _world(art_dir: Path) -> World:
+    return World.open(art_dir)
 
 
 def recolour(image: Image.Image, colour: str) -> Image.Image:

@@ -7,7 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from ..inversion.images import to_tensor
+from ..inversion.augmentation import Chain
+from ..inversion.images import example_to_tensors
 from .randomness import generator, picks
 
 
@@ -31,47 +32,38 @@ class Batch:
 class Source:
     """Pictures of one role (the concept's, or the prior's) with their prompts.
 
-    Latent moments of a picture are encoded once, unless an augmentation changes it at each step.
+    Every outcome of a static augmentation (a flip) is encoded once; a random one (a crop) means encoding at each step.
     """
 
     def __init__(self, host, pictures, choose_prompt, *, augmentation=(), resolution: int):
         self.host, self.pictures, self.choose_prompt = host, pictures, choose_prompt
-        self.augmentation, self.resolution = augmentation, resolution
-        self.static = not augmentation
-        self.moments = self._encode_all() if self.static else None
+        self.augmentation, self.resolution = Chain(augmentation), resolution
+        self.static = self.augmentation.is_static
+        if self.static:
+            self.variants = [self.augmentation.variants(*example_to_tensors(e, resolution), "") for e in pictures]
+            self.moments = self._encode_all([pixels for outcomes in self.variants for pixels, _, _ in outcomes])
 
     @torch.no_grad()
-    def _encode_all(self, at_once: int = 8):
-        means, deviations = [], []
-        for start in range(0, len(self.pictures), at_once):
-            part = self.pictures[start : start + at_once]
-            pixels = torch.stack([to_tensor(example.image, self.resolution) for example in part])
-            mean, deviation = self.host.encode_images(pixels)
-            means.append(mean.float())
-            deviations.append(deviation.float())
-        return torch.cat(means), torch.cat(deviations)
+    def _encode_all(self, pixels: list[Tensor], at_once: int = 8):
+        parts = [self.host.encode_images(torch.stack(pixels[i : i + at_once])) for i in range(0, len(pixels), at_once)]
+        return tuple(torch.cat([moment.float() for moment in column]) for column in zip(*parts))
 
     def draw(self, count: int, position: int, random: torch.Generator, seed: int):
         """Latents, masks and prompts of `count` examples from `position` of the sequence on."""
         chosen = picks(len(self.pictures), count, position, seed)
-        examples = [self.pictures[i] for i in chosen]
-        prompts = [self.choose_prompt(example, random) for example in examples]
-        masks = [None if e.mask is None else to_tensor(e.mask, self.resolution) for e in examples]
+        prompts = [self.choose_prompt(self.pictures[i], random) for i in chosen]
         if self.static:
-            mean, deviation = (moment[chosen] for moment in self.moments)
+            outcomes = [self.augmentation.choose(random) for _ in chosen]
+            rows = [i * self.augmentation.variant_count + outcome for i, outcome in zip(chosen, outcomes)]
+            mean, deviation = (moment[rows] for moment in self.moments)
+            masks = [self.variants[i][outcome][1] for i, outcome in zip(chosen, outcomes)]
         else:
-            mean, deviation, masks, prompts = self._augmented(examples, masks, prompts, random)
+            examples = [example_to_tensors(self.pictures[i], self.resolution) for i in chosen]
+            changed = [self.augmentation.apply(*e, prompt, random) for e, prompt in zip(examples, prompts)]
+            pixels, masks, prompts = (list(column) for column in zip(*changed))
+            mean, deviation = self._encode_all(pixels)
         latents = mean + deviation * torch.randn(mean.shape, generator=random).to(mean)
         return latents, self._latent_masks(masks, latents), prompts
-
-    @torch.no_grad()
-    def _augmented(self, examples, masks, prompts, random):
-        pixels = [to_tensor(example.image, self.resolution) for example in examples]
-        for change in self.augmentation:
-            rows = [change.apply(*row, random) for row in zip(pixels, masks, prompts)]
-            pixels, masks, prompts = (list(column) for column in zip(*rows))
-        mean, deviation = self.host.encode_images(torch.stack(pixels))
-        return mean.float(), deviation.float(), masks, prompts
 
     def _latent_masks(self, masks, latents):
         if all(mask is None for mask in masks):

@@ -19,6 +19,7 @@ from ..files import only_writer, write_whole
 from ..inversion.images import ImageSet, load_images
 from ..recipe import Recipe, RecipeEntry, get
 from ..spaces import Subject
+from ..spaces.tokens import knows, pieces
 from ..spaces.word import rare_word
 from . import checkpoint, prior
 from .progress import bar
@@ -184,11 +185,11 @@ def _token(token, noun, declared, host) -> str:
     if not token or token != token.strip() or " " in token:
         raise PersonaError(f"token={token!r}: a token is one word without spaces, e.g. '<my-dog>'")
     if new_word:
-        if any(token in tokenizer.get_vocab() or len(tokenizer.tokenize(token)) == 1 for tokenizer in tokenizers):
+        if any(knows(tokenizer, token) for tokenizer in tokenizers):
             raise PersonaError(f"token={token!r} is a word that the model knows already; choose a new one such as '<{token}>'")
         return token
     for tokenizer in tokenizers:
-        parts = tokenizer.tokenize(token)
+        parts = pieces(tokenizer, token)
         if len(parts) != 1:
             raise PersonaError(
                 f"token={token!r}: this recipe adds no word, and the tokenizer splits it into {' '.join(parts)}; "

@@ -11,6 +11,7 @@ def bar(title: str, total: int, *, show: bool):
     if not show:
         yield lambda done, note="": None
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
@@ -22,6 +23,6 @@ def bar(title: str, total: int, *, show: bool):
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, transient=False) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=total, note="")
         yield lambda done, note="": progress.update(task, completed=done, note=note)

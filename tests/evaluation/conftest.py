@@ -42,7 +42,7 @@ def make_row(recipe, concept, seed, *, kind="object", fidelity=0.5, obedience=0.
         "versions": {"torch": "2", "diffusers": "0", "transformers": "5", "peft": "0"},
         "base_fingerprint": "base0",
         "instruments_fingerprint": "instruments0",
-        "masking": {"fill": [128, 128, 128], "threshold": 0.5},
+        "masking": "the background is filled with RGB (128, 128, 128)",
         "finished": "2026-01-01T00:00:00Z",
     }
 

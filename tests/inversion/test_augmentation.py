@@ -131,12 +131,12 @@ def test_the_shrunk_picture_is_the_picture():
 def test_however_small_the_picture_a_valid_region_is_left(factor, size, margin, seed):
     pixels, mask, _ = shrunk(factor, size=size, seed=seed, margin=margin)
     assert mask.sum() >= 1
-    assert (pixels[:, mask[0] > 0] == 1).all()
+    assert pixels[:, mask[0] > 0].min() > 0.999
 
 
 def test_a_given_mask_shrinks_with_the_picture():
     mask = shrunk(0.5, mask=MASK, margin=0)[1]
-    assert mask.sum() == pytest.approx(MASK.sum() / 4, rel=0.05)
+    assert mask.sum().item() == pytest.approx(MASK.sum().item() / 4, rel=0.05)
 
 
 def test_an_enlarged_picture_fills_the_canvas_and_all_of_it_counts():

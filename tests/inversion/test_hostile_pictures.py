@@ -61,6 +61,26 @@ def test_a_folder_of_all_of_them_yields_the_sound_ones_and_names_the_others(tmp_
         print(f"\nhostile pictures tried: {len(ACCEPTED) + len(REFUSED)} ({len(REFUSED)} of them refused)")
 
 
+def test_random_damage_never_escapes_as_another_error(tmp_path):
+    """150 pictures with a few bytes changed, from a fixed seed."""
+    random = np.random.default_rng(0)
+    sound = [write(tmp_path) for name, (write, _) in ACCEPTED.items() if name not in ("odd name", "panorama")]
+    refused = 0
+    for number in range(150):
+        path = sound[number % len(sound)]
+        content = np.frombuffer(path.read_bytes(), np.uint8).copy()
+        places = random.integers(0, min(len(content), 400), 6)
+        content[places] = random.integers(0, 256, 6)
+        damaged = tmp_path / f"damaged{path.suffix}"
+        damaged.write_bytes(content.tobytes())
+        try:
+            load(damaged)
+        except PersonaError as refusal:
+            refused += 1
+            assert "\n" not in str(refusal) and damaged.name in str(refusal)
+    assert 75 < refused < 150
+
+
 def test_a_picture_keeps_its_colours_whatever_its_mode(tmp_path):
     expected = np.asarray(picture()).astype(int)
     for name in ("JPEG", "WebP", "BMP", "CMYK JPEG", "CMYK TIFF", "palette", "opaque alpha", "animated PNG"):

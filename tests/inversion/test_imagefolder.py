@@ -159,6 +159,7 @@ def test_a_black_mask_is_refused(folder):
     ],
     ids=["bool", "0 and 1", "float", "bits", "RGB"],
 )
+@pytest.mark.filterwarnings("ignore:.*read as labels")
 def test_masks_of_every_kind_are_black_and_white(folder, labels):
     example = load_images([Image.open(folder / "a.png")], masks=[labels])[0]
     assert np.array_equal(np.asarray(example.mask), np.asarray(mask()))

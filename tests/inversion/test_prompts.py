@@ -92,6 +92,8 @@ def test_a_fixed_prompt_is_always_the_same():
         ("A {} at sea", "orange dog", "An orange dog at sea"),
         ("a photo of a {}", "<toy>", "a photo of a <toy>"),
         ("the {}", "animal", "the animal"),
+        ("a {}", "umbrella", "an umbrella"),
+        ("a {}", "unicorn", "a unicorn"),
         ("extra {}", "animal", "extra animal"),
         ("a {phrase}", r"\1 {phrase}", r"a \1 {phrase}"),
     ],

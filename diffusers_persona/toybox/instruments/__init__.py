@@ -92,7 +92,9 @@ class Instruments:
         """[N, 64, 64] probability that a pixel belongs to the subject or subjects."""
         import torch
 
-        return self._batched(images, lambda pixels: torch.sigmoid(self._segmenter(pixels, 0).sample[:, 0]))
+        from .segmenter import foreground_logits
+
+        return self._batched(images, lambda pixels: torch.sigmoid(foreground_logits(self._segmenter, pixels)[:, 0]))
 
     def foreground(self, images: Sequence["Image.Image"]) -> list["Image.Image"]:
         """The subjects alone, 64x64: background filled with gray 128, cut to a square around the mask.

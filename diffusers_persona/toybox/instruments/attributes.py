@@ -15,7 +15,7 @@ from .fitting import Plan, fit
 from .networks import AttributeNetwork
 from .pictures import PictureSet
 
-PLAN = Plan(samples=210_000, batch=128, lr=1.5e-3, muon_scale=10.0)
+PLAN = Plan(samples=150_000, batch=128, lr=1.5e-3, muon_scale=10.0)
 NONE = "none"
 IGNORED = -100
 HEADS = {

@@ -107,16 +107,16 @@ def concept_bars(instruments: Instruments, instances: PictureSet) -> dict[str, f
     kinds = [HELD_OUT_NOUNS.get(key[1], "person") for key in keys]
     cut = instruments.foreground(pictures)
     bars = {
-        "dino_foreground_auc": _auc(instruments.dino(cut), concepts, kinds),
-        "dino_auc": _auc(instruments.dino(pictures), concepts, kinds),
-        "clip_foreground_auc": _auc(instruments.clip_image(cut), concepts, kinds),
-        "clip_auc": _auc(instruments.clip_image(pictures), concepts, kinds),
+        "dino_foreground_auc": separation(instruments.dino(cut), concepts, kinds),
+        "dino_auc": separation(instruments.dino(pictures), concepts, kinds),
+        "clip_foreground_auc": separation(instruments.clip_image(cut), concepts, kinds),
+        "clip_auc": separation(instruments.clip_image(pictures), concepts, kinds),
     }
     objects = [row for row, kind in enumerate(kinds) if kind != "person"]
     people = [row for row, kind in enumerate(kinds) if kind == "person"]
     features = instruments.dino(cut)
     for name, part in (("objects", objects), ("people", people)):
-        bars[f"dino_foreground_auc_{name}"] = _auc(features[part], [concepts[i] for i in part], [kinds[i] for i in part])
+        bars[f"dino_foreground_auc_{name}"] = separation(features[part], [concepts[i] for i in part], [kinds[i] for i in part])
     return bars
 
 
@@ -126,8 +126,8 @@ def face_bars(instruments: Instruments, faces: PictureSet) -> dict[str, float]:
     features = instruments.face(_pictures(faces))
     plain = [row for row, label in enumerate(faces.labels) if not label["style"]]
     return {
-        "face_auc": _auc(features[plain], [people[row] for row in plain], ["person"] * len(plain)),
-        "face_auc_with_styles": _auc(features, people, ["person"] * len(people)),
+        "face_auc": separation(features[plain], [people[row] for row in plain], ["person"] * len(plain)),
+        "face_auc_with_styles": separation(features, people, ["person"] * len(people)),
     }
 
 
@@ -168,7 +168,7 @@ def _share(found: list[str], wanted: list[str | None]) -> float:
     return float(np.mean(right)) if right else float("nan")
 
 
-def _auc(features: Tensor, concepts: list[str], kinds: list[str]) -> float:
+def separation(features: Tensor, concepts: list[str], kinds: list[str]) -> float:
     """Probability that two pictures of a concept are nearer than two of different concepts of one kind."""
     cosines = (features @ features.T).numpy()
     first, second = np.triu_indices(len(concepts), 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
 
 from .attributes import HEADS, attribute_loss, encode_targets
 from .augmentation import degrade, to_pixels
@@ -19,7 +19,18 @@ AUXILIARY_WEIGHT = 0.25
 """Weight of reading attributes off the picture features, which speeds up what contrast alone learns slowly."""
 
 
-def new_clip(tokenizer) -> CLIPModel:
+def processor(tokenizer: CLIPTokenizer) -> CLIPProcessor:
+    """The stock processor: bicubic to 64x64 and [-1, 1] by the PIL backend, so that it loads without torchvision."""
+    from transformers import CLIPImageProcessorPil
+
+    size = {"height": 64, "width": 64}
+    pictures = CLIPImageProcessorPil(
+        size=size, resample=3, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3, do_convert_rgb=True
+    )
+    return CLIPProcessor(image_processor=pictures, tokenizer=tokenizer)
+
+
+def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
     """An untrained CLIPModel of 64x64 pictures (64 patches) and captions of at most 32 tokens of `tokenizer`."""
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     text = {
@@ -54,7 +65,7 @@ def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, alike: Tensor
     return (F.cross_entropy(logits, answers) + F.cross_entropy(logits.T, answers)) / 2
 
 
-def train(pictures: PictureSet, tokenizer: CLIPTokenizerFast, work: Path, plan: Plan = PLAN) -> CLIPModel:
+def train(pictures: PictureSet, tokenizer: CLIPTokenizer, work: Path, plan: Plan = PLAN) -> CLIPModel:
     """Fit CLIP to the pictures of `pictures` that show nothing held out, with their captions; resumes from `work`."""
     torch.manual_seed(plan.seed)
     rows = torch.tensor([row for row, label in enumerate(pictures.labels) if not label["held_out"]])

@@ -10,9 +10,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..optim import Muon
-from ..training import Log, load_checkpoint, save_checkpoint
+from ..training import load_checkpoint, save_checkpoint
 
-CHECKPOINT_SECONDS = 90
+CHECKPOINT_SECONDS, LOG_STEPS = 90, 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,12 @@ Loss = Callable[[Tensor, Generator], Tensor]
 def fit(parts: nn.ModuleDict, loss: Loss, plan: Plan, *, count: int, folder: Path) -> None:
     """Fit `parts` in place to `loss` over indices below `count`; goes on from `folder/checkpoint.pt` where it was left."""
     parts.train()
+    folder.mkdir(parents=True, exist_ok=True)
     optimizer = Muon(parts, plan.lr, scale=plan.muon_scale, weight_decay=plan.weight_decay)
     checkpoint = folder / "checkpoint.pt"
     numbers = load_checkpoint(checkpoint, {"parts": parts, "optimizer": optimizer})
     first, spent = numbers.get("step", 0), numbers.get("seconds", 0.0)
-    log, begun, saved = Log(folder / "log.txt", plan.batch, 50), time.monotonic(), time.monotonic()
+    losses, begun, saved = [], time.monotonic(), time.monotonic()
     for step in range(first, plan.steps):
         generator = Generator().manual_seed(plan.seed * 1_000_003 + step)
         optimizer.set_lr(plan.rate(step))
@@ -61,7 +62,11 @@ def fit(parts: nn.ModuleDict, loss: Loss, plan: Plan, *, count: int, folder: Pat
         nn.utils.clip_grad_norm_(parts.parameters(), 5.0)
         optimizer.step()
         seconds = spent + time.monotonic() - begun
-        log(step + 1, seconds, loss=value.item())
+        losses.append(value.item())
+        if len(losses) == LOG_STEPS:
+            with (folder / "log.txt").open("a") as log:
+                log.write(f"step {step + 1} seconds {seconds:.0f} loss {sum(losses) / LOG_STEPS:.4f}\n")
+            losses = []
         if time.monotonic() - saved > CHECKPOINT_SECONDS or step + 1 == plan.steps:
             saved = time.monotonic()
             save_checkpoint(checkpoint, {"parts": parts, "optimizer": optimizer}, step=step + 1, seconds=seconds)

@@ -13,12 +13,24 @@ from ....recipe import Recipe, recipe
     code="adobe-research/custom-diffusion",
     licence="Adobe Research License (non-commercial)",
     departures="the prior set is a folder of real captioned pictures where one is given, else generated (the paper retrieves from LAION)",
-    miniature=dict(steps=250, lr=5e-4, batch_size=8, prior_count=64),
+    miniature=dict(
+        steps=250, lr=5e-4, batch_size=8, prior_count=64, small_words=("a small",), large_words=("a big",)
+    ),
 )
 def custom_diffusion(
-    *, steps=250, lr=8e-5, batch_size=4, prior_weight=1.0, prior_count=200, augment=True, weight_decay=1e-2
+    *,
+    steps=250,
+    lr=8e-5,
+    batch_size=4,
+    prior_weight=1.0,
+    prior_count=200,
+    augment=True,
+    small_words=("a far away", "very small"),
+    large_words=("zoomed in", "close up"),
+    weight_decay=1e-2,
 ):
     """Multi-Concept Customization of Text-to-Image Diffusion."""
+    resize = inversion.augmentation.ResizeWithCaption(small_words=small_words, large_words=large_words)
     return Recipe(
         space=[
             spaces.Word(init="rare"),
@@ -34,7 +46,7 @@ def custom_diffusion(
         scheme=schemes.Prompting(),
         data=inversion.Data(
             prompts=inversion.prompts.Fixed("photo of a {phrase}"),
-            augmentation=(inversion.augmentation.ResizeWithCaption(),) if augment else (),
+            augmentation=[resize] if augment else [],
         ),
         merge=schemes.ConstrainedKeyValueMerge(),
     )

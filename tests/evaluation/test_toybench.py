@@ -1,0 +1,184 @@
+"""ToyBench end to end: real learning and scoring in a tiny world."""
+
+import dataclasses
+import json
+
+import pytest
+from PIL import Image
+from tiny_bench import PROMPTS, tiny_host
+
+from diffusers_persona.errors import PersonaError
+from diffusers_persona.evaluation import cells, toybench
+from diffusers_persona.evaluation.cells import Cell, Settings, cell_key, compute
+
+TINY = {"steps": 2, "batch_size": 1}
+FAST = {"steps": 1, "images_per_prompt": 1, "host": tiny_host, "report": lambda line: None}
+
+
+def cell(recipe="base", concept="poodle", seed=0, **numbers):
+    return Cell(recipe=recipe, concept=concept, seed=seed, numbers=numbers)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """`run` in a folder of its own; returns the rows."""
+
+    def run(recipes=("textual-inversion",), **options):
+        places = {"output": tmp_path / "rows", "docs": None, "evidence": tmp_path / "evidence.json"}
+        asked = {"seeds": (0,), "concepts": ["poodle"], "numbers_overrides": dict.fromkeys(recipes, TINY)}
+        return toybench.run(recipes, **(FAST | places | asked | options))
+
+    return run
+
+
+def test_a_run_makes_a_row_a_cell_and_the_pages(bench, tmp_path):
+    rows = bench(["textual-inversion", "lora"], concepts=None, docs=tmp_path / "docs")
+    assert sorted({row["recipe"] for row in rows}) == ["base", "copy-paste", "lora", "oracle", "textual-inversion"]
+    assert len(rows) == 10 and all(len(row["scores"]) == len(PROMPTS) for row in rows)
+    assert "`lora`" in (tmp_path / "docs" / "scoreboard.md").read_text()
+    assert Image.open(tmp_path / "docs" / "images" / "pareto.png").format == "PNG"
+    assert "fidelity_over_base" in json.loads((tmp_path / "evidence.json").read_text())["lora"]["efficacy"]
+
+
+def test_a_row_tells_everything_its_scores_hang_on():
+    row = compute(cell("lora", **TINY), tiny_host(), Settings(steps=1, images_per_prompt=2))
+    assert row["numbers"]["steps"] == 2 and row["overrides"] == TINY and "rank" in row["numbers"]
+    assert row["settings"] == {"images_per_prompt": 2, "steps": 1, "guidance": 4.0, "batch": 32, "prompts": None}
+    assert row["learn_seconds"] > 0 and row["artifact_bytes"] > 0
+    assert row["machine"]["threads"] >= 1 and set(row["versions"]) >= {"torch", "diffusers", "transformers", "peft"}
+    assert row["prompts"] == [prompt.template for prompt in PROMPTS]
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_a_finished_row_is_never_computed_twice(bench, monkeypatch):
+    before = bench()
+    monkeypatch.setattr(toybench, "compute", lambda *arguments: pytest.fail("computed again"))
+    assert bench() == before
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(bench, monkeypatch):
+    done = []
+
+    def interrupted(each, host, settings):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(each)
+        return compute(each, host, settings)
+
+    monkeypatch.setattr(toybench, "compute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench()
+    monkeypatch.setattr(toybench, "compute", lambda each, *rest: (done.append(each), compute(each, *rest))[1])
+    assert len(bench()) == len(done) == 4
+
+
+def test_without_resume_everything_is_computed_again(bench, monkeypatch):
+    bench(recipes=[])
+    done = []
+    monkeypatch.setattr(toybench, "compute", lambda each, *rest: (done.append(each), compute(each, *rest))[1])
+    bench(recipes=[], resume=False)
+    assert len(done) == 3
+
+
+def test_a_failed_cell_is_told_at_the_end_and_does_not_stop_the_others(bench, monkeypatch, tmp_path):
+    def failing(each, *rest):
+        if each.recipe == "base":
+            raise RuntimeError("out of paper")
+        return compute(each, *rest)
+
+    monkeypatch.setattr(toybench, "compute", failing)
+    with pytest.raises(PersonaError, match="1 of 3 cells failed.*base / poodle / seed 0: RuntimeError: out of paper"):
+        bench(recipes=[])
+    assert sorted(path.stem for path in (tmp_path / "rows").glob("*.jsonl")) == ["copy-paste", "oracle"]
+
+
+def test_two_workers_give_the_scores_of_one(bench, tmp_path):
+    alone = bench(recipes=[], concepts=None)
+    shared = bench(recipes=[], concepts=None, workers=2, output=tmp_path / "shared")
+    assert [row["key"] for row in shared] == [row["key"] for row in alone]
+    for one, other in zip(alone, shared, strict=True):
+        clip_t = [[score["clip_t"] for score in row["scores"]] for row in (one, other)]
+        assert clip_t[0] == pytest.approx(clip_t[1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recipes": ["no-such-recipe"]}, "no recipe 'no-such-recipe'"),
+        ({"concepts": ["griffin"]}, "no concept 'griffin': choose from poodle, Anna Smith"),
+        ({"numbers_overrides": {"lora": {"steps": 1}}}, "lora, which this run does not learn"),
+        ({"numbers_overrides": {"textual-inversion": {"stepps": 1}}}, "no number 'stepps'"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_computed(bench, tmp_path, options, message):
+    with pytest.raises(PersonaError, match=message):
+        bench(**options)
+    assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base_fingerprint": "retrained"},
+        {"instruments_fingerprint": "retrained"},
+        {"masking": "another rule"},
+        {"prompts": lambda kind: PROMPTS[:1]},
+    ],
+)
+def test_a_row_is_stale_when_its_world_changes(change):
+    host, settings = tiny_host(), Settings()
+    assert cell_key(cell(), dataclasses.replace(host, **change), settings) != cell_key(cell(), host, settings)
+
+
+def test_a_row_is_stale_when_numbers_or_settings_change_but_not_the_batch():
+    host, key = tiny_host(), cell_key(cell("lora"), tiny_host(), Settings())
+    assert cell_key(cell("lora", lr=1.0), host, Settings()) != key
+    assert cell_key(cell("lora"), host, Settings(guidance=1.0)) != key
+    assert cell_key(cell("lora"), host, Settings(batch=1)) == key
+
+
+def test_recipes_and_base_start_from_the_same_noise():
+    host = tiny_host()
+    texts, settings = ["a dog", "a red dog"], Settings(steps=1, images_per_prompt=2)
+    together = cells._generate(texts, 3, host, settings)
+    split = cells._generate(texts, 3, host, dataclasses.replace(settings, batch=1))
+    assert [len(row) for row in together] == [2, 2]
+    assert together[0][0].tobytes() != together[0][1].tobytes()
+    for one, other in zip(sum(together, []), sum(split, []), strict=True):
+        assert max(abs(a - b) for a, b in zip(one.tobytes(), other.tobytes(), strict=True)) <= 1
+    assert cells._generate(texts, 4, host, settings)[0][0].tobytes() != together[0][0].tobytes()
+
+
+def test_fewer_prompts_are_spread_over_the_list():
+    row = compute(cell("copy-paste"), tiny_host(), Settings(prompts=2))
+    assert row["prompts"] == [PROMPTS[0].template, PROMPTS[1].template]
+
+
+def test_a_missing_rendering_is_named(tmp_path):
+    host = tiny_host()
+    concept = dataclasses.replace(host.concepts[0], folder=tmp_path)
+    with pytest.raises(PersonaError, match=r"oracle/00\.png is missing"):
+        compute(cell("oracle"), dataclasses.replace(host, concepts=(concept,)), Settings())
+
+
+def test_the_pipeline_is_left_as_it_was():
+    host = tiny_host()
+    before = {name: tensor.clone() for name, tensor in host.pipe.unet.state_dict().items()}
+    compute(cell("dreambooth", **TINY, prior_count=2), host, Settings(steps=1, images_per_prompt=1))
+    assert all((before[name] == tensor).all() for name, tensor in host.pipe.unet.state_dict().items())
+
+
+def test_rendering_without_rows_says_what_to_run(tmp_path):
+    with pytest.raises(PersonaError, match="persona bench toybench"):
+        toybench.render(tmp_path, tmp_path)
+
+
+def test_the_scoreboard_shows_rows_of_the_present_models_alone(bench, tmp_path):
+    bench(recipes=[])
+    path = tmp_path / "rows" / "base.jsonl"
+    old = json.loads(path.read_text()) | {"base_fingerprint": "old", "seed": 7, "recipe": "outdated", "key": "old"}
+    (tmp_path / "rows" / "outdated.jsonl").write_text(json.dumps(old) + "\n")
+    page = toybench.render(
+        tmp_path / "rows", tmp_path / "docs", evidence=tmp_path / "evidence.json", fingerprints=("tiny", "tiny")
+    )
+    assert "outdated" not in page.read_text()
