@@ -151,7 +151,7 @@ def _metadata(header, phrase, base_id, previews, prompt, stock):
     from huggingface_hub import ModelCardData
 
     licence = str(header.get("licence") or "").strip()
-    extra = {}
+    extra: dict[str, Any] = {}
     if licence:
         known = licence.lower() in _HUB_LICENCES
         extra = {"license": licence.lower()} if known else {"license": "other", "license_name": licence}

@@ -142,7 +142,7 @@ def _toybox() -> dict[str, str]:
     from diffusers_persona.errors import PersonaError
     from diffusers_persona.formats.safetensors_header import read_header
 
-    root = Path(importlib.util.find_spec("diffusers_persona").origin).parent / "toybox"
+    root = Path(__file__).parents[1] / "toybox"
     parts: dict[str, str] = {}
     for folder in sorted(path for path in (root / "models").glob("*") if path.is_dir()):
         files = sorted(folder.rglob("*.safetensors"))

@@ -153,8 +153,10 @@ def grid_rows(
 
 def as_prompts(items: Sequence[Any]) -> list[Prompt]:
     """ToyBench prompts as `Prompt`s."""
-    fields = [field.name for field in dataclasses.fields(Prompt)]
-    return [Prompt(**{name: getattr(item, name, None) for name in fields}) for item in items]
+    return [
+        Prompt(template=item.template, background=item.background, style=item.style, second_noun=item.second_noun)
+        for item in items
+    ]
 
 
 def varied(prompts: Sequence[Any], each: int) -> list[int]:

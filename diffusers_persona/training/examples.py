@@ -37,7 +37,7 @@ class Source:
 
     def __init__(self, host, pictures, choose_prompt, *, augmentation=(), resolution: int):
         self.host, self.pictures, self.choose_prompt = host, pictures, choose_prompt
-        self.augmentation, self.resolution = Chain(augmentation), resolution
+        self.augmentation, self.resolution = Chain(steps=augmentation), resolution
         self.static = self.augmentation.is_static
         if self.static:
             self.variants = [self.augmentation.variants(*example_to_tensors(e, resolution), "") for e in pictures]
