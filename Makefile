@@ -51,7 +51,7 @@ test-lowest:  ## run it on the lower bounds of the dependencies, in an environme
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --level error
 
 format: $(READY)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .

@@ -26,12 +26,7 @@ def toybench(
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.", metavar="0,1,...")] = "0,1",
     output: Annotated[Path, typer.Option(help="Folder of the result rows.")] = Path("benchmarks/toybench"),
     docs: Annotated[Path, typer.Option(help="Folder of scoreboard.md and images/pareto.png.")] = Path("docs"),
-    numbers: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="A number of one recipe, e.g. [cyan]--set lora.rank=8[/].", metavar="RECIPE.KEY=VALUE"
-        ),
-    ] = None,
+    numbers: options.RecipeNumbers = None,
     images_per_prompt: Annotated[int, typer.Option(help="Pictures a prompt.", min=1)] = 2,
     prompts: Annotated[int | None, typer.Option(help="Prompts a concept; all when left out.", min=1)] = None,
     steps: options.Steps = 25,

@@ -26,14 +26,7 @@ def compare(
     prompt: Annotated[
         list[str] | None, typer.Option(help="A prompt with {} for the concept. May be repeated.")
     ] = None,
-    numbers: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="A number of one recipe, e.g. [cyan]--set lora.rank=8[/]. May be repeated.",
-            metavar="RECIPE.KEY=VALUE",
-        ),
-    ] = None,
+    numbers: options.RecipeNumbers = None,
     count: Annotated[int, typer.Option(help="Pictures a prompt; the grid shows the first.", min=1)] = 2,
     seed: options.Seed = 0,
     steps: options.Steps = 25,
@@ -77,6 +70,7 @@ def compare(
     shown = [experiment.base_row(pipe, subject.noun, prompts, sampling)]
     for name in names:
         facts = {"noun": subject.noun, "kind": subject.kind, "seed": seed, "precision": precision}
+        facts["templates"] = subject.templates
         place = output / name
         shown.append(
             experiment.learned_row(
@@ -96,7 +90,7 @@ def compare(
 
 
 def _prompts(texts: list[str] | None, on_toybox: bool, kind: str) -> list[Any]:
-    from .experiment import Prompt, as_prompts, varied
+    from .experiment import Prompt, varied
 
     if texts:
         return [Prompt(template=text) for text in texts]
@@ -105,4 +99,4 @@ def _prompts(texts: list[str] | None, on_toybox: bool, kind: str) -> list[Any]:
     from diffusers_persona.toybox import prompts
 
     every = list(prompts.for_kind(kind))
-    return as_prompts([every[index] for index in varied(every, 2)])
+    return [every[index] for index in varied(every, 2)]

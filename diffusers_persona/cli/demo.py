@@ -1,6 +1,7 @@
 """`persona demo`: the whole job on the embedded Toybox, in minutes on a laptop's CPU, with one picture to look at."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from . import options
 from .console import out, say
 
 REFERENCES = 4
+SECOND_RECIPE = "textual-inversion"
 COMPOSITIONS = {
     "style": ("a {1} of a {0}", "a {1} of a {0} on the beach", "a {1} of a {0} in the snow"),
     "person": ("{1} next to a {0}", "{1} next to a {0} on the beach", "{1} next to a {0} in the forest"),
@@ -22,6 +24,7 @@ def demo(
     recipes: Annotated[
         str, typer.Option(help="Two or more recipe ids, separated by commas.")
     ] = "textual-inversion,lora",
+    numbers: options.RecipeNumbers = None,
     seed: options.Seed = 0,
     steps: options.Steps = 25,
     output: Annotated[Path, typer.Option(help="Folder for demo.png and the learned concepts.")] = Path("demo"),
@@ -49,9 +52,10 @@ def demo(
     start = time.perf_counter()
     subject = open_subject(f"{TOYBOX}:{toy}", None, None)
     names = options.words(recipes, "--recipes")
+    given = options.by_recipe(list(dict.fromkeys([*names, SECOND_RECIPE])), options.assignments(numbers))
     every = list(toybox.prompts.for_kind(subject.kind))
     chosen = experiment.varied(every, 2)
-    prompts = experiment.as_prompts([every[index] for index in chosen])
+    prompts = [every[index] for index in chosen]
     pictures = load_images(subject.images[:REFERENCES])
     references = [example.image for example in pictures]
     pipe = toybox.load()
@@ -61,12 +65,14 @@ def demo(
 
     base = experiment.base_row(pipe, subject.noun, prompts, sampling)
     learned = [
-        experiment.learned_row(pipe, pictures, name, prompts, sampling, output=output / name, **facts)
+        experiment.learned_row(
+            pipe, pictures, name, prompts, sampling, output=output / name, numbers=given[name], **facts
+        )
         for name in names
     ]
     rows = [base, *learned, experiment.copy_paste_row(references, prompts), _oracle(subject.toy, chosen)]
     experiment.measure(rows, references, prompts, subject)
-    together = _composition(pipe, learned[-1].concept, second, sampling, output)
+    together = _composition(pipe, learned[-1].concept, second, sampling, output, given[SECOND_RECIPE])
 
     titles = [class_prompt(prompt.template, subject.noun) for prompt in prompts]
     title = f"A toy the model has never seen, learned from {len(references)} pictures"
@@ -89,7 +95,7 @@ def _oracle(toy: Any, indices: list[int]) -> Any:
     return Contender(name="real pictures", pictures=[[Image.open(file).convert("RGB")] for file in files])
 
 
-def _composition(pipe: Any, concept: Any, second: str, sampling: Any, output: Path) -> Any:
+def _composition(pipe: Any, concept: Any, second: str, sampling: Any, output: Path, numbers: Mapping[str, Any]) -> Any:
     """Learn the second concept, attach both, and draw them together."""
     import dataclasses
 
@@ -101,10 +107,10 @@ def _composition(pipe: Any, concept: Any, second: str, sampling: Any, output: Pa
     from .pictures import fill, generate
 
     other = open_subject(f"{TOYBOX}:{second}", None, None)
-    say(f"learning a second concept, a {other.kind}, with [bold]textual-inversion[/]")
+    say(f"learning a second concept, a {other.kind}, with [bold]{SECOND_RECIPE}[/]")
     pictures = load_images(other.images[:REFERENCES])
-    facts = {"noun": other.noun, "kind": other.kind, "seed": sampling.seed}
-    learned = learn(pipe, pictures, "textual-inversion", **facts)
+    facts = {"noun": other.noun, "kind": other.kind, "seed": sampling.seed, "templates": other.templates}
+    learned = learn(pipe, pictures, SECOND_RECIPE, **facts, **numbers)
     learned.save_pretrained(output / other.name)
     templates = COMPOSITIONS["style" if other.kind == "style" else "person"]
     texts = [fill(template, [concept.phrase, learned.phrase]) for template in templates]
@@ -113,6 +119,6 @@ def _composition(pipe: Any, concept: Any, second: str, sampling: Any, output: Pa
     titles = [template.format("<toy>", f"<{other.kind}>") for template in templates for _ in range(2)]
     rows = [
         (f"the {other.kind}\nlearned from these", [example.image for example in pictures]),
-        (f"both together\n{concept.header['recipe']} + textual-inversion", [one for pair in made for one in pair[:2]]),
+        (f"both together\n{concept.header['recipe']} + {SECOND_RECIPE}", [one for pair in made for one in pair[:2]]),
     ]
     return labelled_grid(rows, titles, title=f"… and together with a second concept, a {other.kind}", titles_after=1)

@@ -17,12 +17,14 @@ COLUMNS = ("dino_i_masked", "id", "recognised", "clip_i", "obedience", "clip_t")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A prompt with ``{}`` for the concept, and what its picture should show beside the concept (None: nothing)."""
+    """A prompt of the user's with ``{}`` for the concept; like ToyBench's, but nothing is known of what it asks for."""
 
     template: str
     background: str | None = None
     style: str | None = None
+    noun: str | None = None
     second_noun: str | None = None
+    attribute: str | None = None
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -54,7 +56,7 @@ class Sampling:
     guidance: float | None = None
 
 
-def base_row(pipe: Any, noun: str, prompts: Sequence[Prompt], sampling: Sampling) -> Contender:
+def base_row(pipe: Any, noun: str, prompts: Sequence[Any], sampling: Sampling) -> Contender:
     """The unpersonalised model, asked for the class noun instead of the concept."""
     from diffusers_persona.evaluation.metrics import class_prompt
 
@@ -62,7 +64,7 @@ def base_row(pipe: Any, noun: str, prompts: Sequence[Prompt], sampling: Sampling
     return Contender(name="base model", pictures=generate(pipe, texts, label="base", **dataclasses.asdict(sampling)))
 
 
-def copy_paste_row(references: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Contender:
+def copy_paste_row(references: Sequence[Image.Image], prompts: Sequence[Any]) -> Contender:
     """The lazy answer: a reference picture, whatever the prompt says."""
     return Contender(name="copy-paste", pictures=[[references[i % len(references)]] for i in range(len(prompts))])
 
@@ -71,7 +73,7 @@ def learned_row(
     pipe: Any,
     images: Any,
     recipe: str,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Any],
     sampling: Sampling,
     *,
     output: Path | None = None,
@@ -88,7 +90,7 @@ def learned_row(
         sampling: how.
         output: folder for the concept; none is kept when left out.
         numbers: the recipe's numbers.
-        options: `noun`, `kind`, `seed`, `precision`, for `learn`.
+        options: `noun`, `kind`, `seed`, `templates`, ... for `learn`.
     """
     from diffusers_persona.training.learn import learn
 
@@ -105,20 +107,19 @@ def learned_row(
 
 
 def measure(
-    contenders: Sequence[Contender], references: Sequence[Image.Image], prompts: Sequence[Prompt], subject: Any
+    contenders: Sequence[Contender], references: Sequence[Image.Image], prompts: Sequence[Any], subject: Any
 ) -> None:
     """Score every row with the Toybox's instruments, against the references and the prompts (in place)."""
-    from diffusers_persona.evaluation.metrics import Expectation, Scorer, class_prompt
+    from diffusers_persona.evaluation.host import toybox_expectation
+    from diffusers_persona.evaluation.metrics import Scorer
     from diffusers_persona.toybox import instruments
 
     scorer = Scorer(instruments.load(), references, kind=subject.kind, label=_label(subject))
     for contender in contenders:
         images, expectations = [], []
         for prompt, pictures in zip(prompts, contender.pictures, strict=True):
-            text = class_prompt(prompt.template, subject.noun)
-            facts = {"background": prompt.background, "style": prompt.style, "second_noun": prompt.second_noun}
             images += pictures
-            expectations += [Expectation(text=text, **facts)] * len(pictures)
+            expectations += [toybox_expectation(subject, prompt)] * len(pictures)
         rows = scorer.score(images, expectations)
         names = dict.fromkeys(name for row in rows for name in row)
         found = {name: [row[name] for row in rows if name in row] for name in names}
@@ -151,14 +152,6 @@ def grid_rows(
     return [("learned from these", list(references)), *shown]
 
 
-def as_prompts(items: Sequence[Any]) -> list[Prompt]:
-    """ToyBench prompts as `Prompt`s."""
-    return [
-        Prompt(template=item.template, background=item.background, style=item.style, second_noun=item.second_noun)
-        for item in items
-    ]
-
-
 def varied(prompts: Sequence[Any], each: int) -> list[int]:
     """Indices of `each` prompts that ask for a place, `each` for a style, `each` for another object, in this order."""
     kinds: dict[str, list[int]] = {"place": [], "style": [], "object": []}
@@ -169,10 +162,8 @@ def varied(prompts: Sequence[Any], each: int) -> list[int]:
 
 def _label(subject: Any) -> tuple[str, str] | None:
     """The label by which the instruments know a Toybox concept."""
-    if subject.toy is None:
-        return None
     attribute = {"person": "person", "style": "style"}.get(subject.kind, "noun")
-    return attribute, subject.toy.true_name
+    return (attribute, subject.true_name) if subject.true_name else None
 
 
 def _saved_size(concept: Any, output: Path | None) -> int:

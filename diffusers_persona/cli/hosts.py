@@ -80,13 +80,18 @@ def _device(name: str) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What to learn: pictures (a path or a list of paths), noun, kind, and the Toybox concept behind it, if any."""
+    """What to learn: pictures (a path or a list of paths), noun and kind; what is known of it where it is a Toybox concept.
+
+    `true_name` is its name in the Toybox's classifiers, `templates` the prompts to learn it by in place of the recipe's.
+    """
 
     images: Any
     noun: str
     kind: str
     name: str
     toy: Any = None
+    true_name: str = ""
+    templates: tuple[str, ...] | None = None
 
 
 def open_subject(images: str, noun: str | None, kind: str | None) -> Subject:
@@ -100,12 +105,26 @@ def open_subject(images: str, noun: str | None, kind: str | None) -> Subject:
 
         toy = toybox.concept(images.partition(":")[2])
         kind = one_of(kind or toy.kind, KINDS, "--kind")
-        return Subject(images=list(toy.references), noun=noun or toy.noun, kind=kind, name=toy.name, toy=toy)
+        return Subject(
+            images=list(toy.references),
+            noun=noun or toy.noun,
+            kind=kind,
+            name=toy.name,
+            toy=toy,
+            true_name=toy.true_name,
+            templates=_style_templates() if kind == "style" else None,
+        )
     if not Path(images).exists():
         raise PersonaError(f"{images} does not exist; give a picture, a folder of pictures, or toybox:NAME")
     if not noun:
         raise PersonaError("--noun is missing: say what the pictures show, e.g. --noun dog")
     return Subject(images=images, noun=noun, kind=one_of(kind or "object", KINDS, "--kind"), name=Path(images).stem)
+
+
+def _style_templates() -> tuple[str, ...]:
+    from diffusers_persona.evaluation.host import STYLE_TEMPLATES
+
+    return STYLE_TEMPLATES
 
 
 def open_concepts(paths: list[str]) -> list[Any]:

@@ -89,7 +89,7 @@ def learn(
         precision=precision,
         resolution=resolution,
         masks=masks,
-        templates=templates,
+        templates=templates or subject.templates,
         prior_images=prior_images,
         on_image_error="skip" if skip_bad_pictures else "refuse",
         preview_every=preview_every,

@@ -30,6 +30,14 @@ Numbers = Annotated[
         "--set", help="A number of the recipe, e.g. [cyan]--set rank=8[/]. May be repeated.", metavar="KEY=VALUE"
     ),
 ]
+RecipeNumbers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A number of one recipe, e.g. [cyan]--set lora.rank=8[/]. May be repeated.",
+        metavar="RECIPE.KEY=VALUE",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
 

@@ -163,6 +163,7 @@ def _learn(cell: Cell, concept: Any, host: Host) -> tuple[Any, dict[str, Any]]:
         kind=concept.kind,
         seed=cell.seed,
         templates=host.templates(concept),
+        prior_images=host.class_pictures(concept) if _wants_real_pictures(cell) else None,
         progress=False,
         **cell.numbers,
     )
@@ -171,6 +172,13 @@ def _learn(cell: Cell, concept: Any, host: Host) -> tuple[Any, dict[str, Any]]:
         learned.save_pretrained(folder)
         size = sum(path.stat().st_size for path in Path(folder).glob("concept.safetensors"))
     return learned, {"learn_seconds": round(seconds, 2), "artifact_bytes": size}
+
+
+def _wants_real_pictures(cell: Cell) -> bool:
+    from diffusers_persona import recipes
+
+    method = recipes.get(cell.recipe).build(**cell.numbers).method
+    return any(getattr(loss, "real", False) and loss.weight for loss in method.losses)
 
 
 def _reference_pictures(cell: Cell, host: Host, settings: Settings, references: list) -> list[list[Image.Image]]:

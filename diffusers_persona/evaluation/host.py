@@ -24,6 +24,7 @@ class Host:
     `toybox.ToyConcept`); `true_name` is the name by which the classifier knows the concept.
     prompts: kind -> prompts, each with a `template`. expect: (concept, prompt) -> what a good picture shows.
     templates: concept -> prompts of learning in place of the recipe's, or None.
+    class_pictures: concept -> folder of real pictures of its class, or None.
     base_fingerprint, instruments_fingerprint: digests of the weights; rows made with others are stale.
     masking: the fill rule of the masked metrics, for the reader: the literature has no standard one.
     """
@@ -34,6 +35,7 @@ class Host:
     prompts: Callable[[str], Sequence[Any]]
     expect: Callable[[Any, Any], Expectation]
     templates: Callable[[Any], tuple[str, ...] | None]
+    class_pictures: Callable[[Any], Path | None]
     base_fingerprint: str
     instruments_fingerprint: str
     masking: str
@@ -62,6 +64,7 @@ def toybox_host() -> Host:
         prompts=prompts.for_kind,
         expect=toybox_expectation,
         templates=lambda concept: STYLE_TEMPLATES if concept.kind == "style" else None,
+        class_pictures=lambda concept: None if concept.kind == "style" else toybox.class_pictures(concept.noun),
         base_fingerprint=file_digest(pipeline),
         instruments_fingerprint=file_digest(path for path in weights if path not in pipeline),
         masking=f"the segmenter's background is filled with RGB {(GRAY,) * 3} and the picture cut to a square",

@@ -59,11 +59,13 @@ class PriorPreservation:
 
     Attributes:
         weight: lambda; 0 switches the loss, and the work for it, off.
-        count: number of class pictures.
+        count: number of class pictures, where they are generated.
+        real: the paper's prior set is real pictures; benchmarks give them where they have some.
     """
 
     weight: float = 1.0
     count: int = 200
+    real: bool = False
 
     def __call__(self, step: Step) -> Tensor:
         """The weighted loss, a scalar."""

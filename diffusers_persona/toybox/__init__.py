@@ -7,7 +7,13 @@
 
 import importlib
 
-_FUNCTIONS = {"load": "pipeline", "concepts": "held_out", "concept": "held_out", "render": "world"}
+_FUNCTIONS = {
+    "load": "pipeline",
+    "concepts": "held_out",
+    "concept": "held_out",
+    "class_pictures": "class_sets",
+    "render": "world",
+}
 _MODULES = ("instruments", "prompts", "vocabulary", "world")
 
 __all__ = [*_FUNCTIONS, *_MODULES]

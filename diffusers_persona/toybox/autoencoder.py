@@ -13,7 +13,7 @@ from .optim import Muon
 from .training import Trainer, to_tensor
 
 KL_WEIGHT = 1e-3
-CROPPED = 0.6
+CROPPED = 0.75
 """The first share of the time learns from 32x32 crops, at a quarter of the cost of a picture; then whole pictures."""
 
 
@@ -53,16 +53,28 @@ class _Loss(nn.Module):
 
 
 def train_autoencoder(
-    pictures: np.ndarray, folder: Path, *, minutes: float, batch_size: int = 16, lr: float = 2e-3, seed: int = 0
+    pictures: np.ndarray,
+    folder: Path,
+    *,
+    minutes: float,
+    batch_size: int = 16,
+    lr: float = 2e-3,
+    seed: int = 0,
+    decoder_of: nn.Module | None = None,
 ) -> None:
     """Train on uint8 pictures [N, 64, 64, 3] for `minutes` in all, resuming from `folder/autoencoder.pt`.
 
-    The averaged weights are the checkpoint's "ema". Runs in every process of `parallel.launch`.
+    With `decoder_of` only the decoder of that autoencoder learns on, into `folder/decoder.pt`; its latents stay as they
+    are. The averaged weights are the checkpoint's "ema". Runs in every process of `parallel.launch`.
     """
     torch.manual_seed(seed)
-    model = new_autoencoder()
+    model = decoder_of or new_autoencoder()
+    if decoder_of:
+        model.requires_grad_(False)
+        model.decoder.requires_grad_(True)
     loss_fn, optimizer = _Loss(model), Muon(model, lr)
-    trainer = Trainer(model, optimizer, folder / "autoencoder.pt", batch_size=batch_size, minutes=minutes)
+    path = folder / ("decoder.pt" if decoder_of else "autoencoder.pt")
+    trainer = Trainer(model, optimizer, path, batch_size=batch_size, minutes=minutes)
     share = batch_size // parallel.processes()
     while (progress := trainer.progress()) < 1:
         optimizer.set_lr(lr * min(1, (trainer.step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * progress)))

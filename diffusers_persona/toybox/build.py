@@ -21,7 +21,7 @@ from .training import load_checkpoint
 from .world import World, build_folder
 
 PICTURES, EXTRAS, VALIDATION, HELD_OUT = 100_000, 15_000, 2_000, 1_000
-AUTOENCODER_MINUTES, DENOISER_MINUTES = 20.0, 80.0
+AUTOENCODER_MINUTES, DECODER_MINUTES, DENOISER_MINUTES = 17.0, 8.0, 75.0
 
 
 class Stage(StrEnum):
@@ -31,6 +31,7 @@ class Stage(StrEnum):
     DATA = "data"
     AUTOENCODER = "autoencoder"
     DENOISER = "denoiser"
+    DECODER = "decoder"
     EXPORT = "export"
     INSTRUMENTS = "instruments"
     CONCEPTS = "concepts"
@@ -61,8 +62,31 @@ def build_autoencoder(work: Path, minutes: float, seed: int, processes: int) -> 
 
 
 def _train_autoencoder(work: Path, minutes: float, seed: int) -> None:
-    pictures = np.concatenate([_pictures(work, "train")[:60_000], _pictures(work, "extras")[:9_000]])
-    autoencoder.train_autoencoder(pictures, work, minutes=minutes, seed=seed)
+    autoencoder.train_autoencoder(_autoencoder_pictures(work), work, minutes=minutes, seed=seed)
+
+
+def _autoencoder_pictures(work: Path) -> np.ndarray:
+    return np.concatenate([_pictures(work, "train")[:60_000], _pictures(work, "extras")[:9_000]])
+
+
+def build_decoder(work: Path, minutes: float, seed: int, processes: int) -> None:
+    """Let the decoder alone learn on; latents, and so the denoiser, stay valid."""
+    parallel.launch(_train_decoder, processes, work, minutes, seed)
+    model = load_autoencoder(work)
+    load_checkpoint(work / "decoder.pt", {"ema": model})
+    model.save_pretrained(work / "autoencoder")
+
+
+def _train_decoder(work: Path, minutes: float, seed: int) -> None:
+    autoencoder.train_autoencoder(
+        _autoencoder_pictures(work), work, minutes=minutes, seed=seed, lr=1e-3, decoder_of=load_autoencoder(work)
+    )
+
+
+def load_autoencoder(work: Path):
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL.from_pretrained(work / "autoencoder")
 
 
 def build_denoiser(work: Path, minutes: float, seed: int, processes: int) -> None:
@@ -78,10 +102,9 @@ def _train_denoiser(work: Path, minutes: float, seed: int) -> None:
 
 
 def _write_latents(work: Path) -> None:
-    from diffusers import AutoencoderKL
     from transformers import CLIPTokenizer
 
-    model = AutoencoderKL.from_pretrained(work / "autoencoder")
+    model = load_autoencoder(work)
     mean, std = autoencoder.encode(model, _pictures(work, "train"))
     scale = model.config.scaling_factor
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
@@ -102,14 +125,13 @@ def _write_latents(work: Path) -> None:
 
 def export_pipeline(work: Path, folder: Path = MODELS / "pipeline") -> None:
     """Save the pipeline of the averaged weights of the newest checkpoint as fp16 in `folder`."""
-    from diffusers import AutoencoderKL
     from transformers import CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
     model = denoiser.Denoiser(len(tokenizer))
     if not load_checkpoint(work / "denoiser.pt", {"ema": model}):
         raise PersonaError(f"no checkpoint {work / 'denoiser.pt'}: run the stage 'denoiser' first")
-    export(assemble(AutoencoderKL.from_pretrained(work / "autoencoder"), model, tokenizer), folder)
+    export(assemble(load_autoencoder(work), model, tokenizer), folder)
 
 
 def build_instruments(work: Path) -> None:
@@ -119,10 +141,13 @@ def build_instruments(work: Path) -> None:
 
 
 def build_shipped_concepts(work: Path) -> None:
+    from .class_sets import build_class_pictures
     from .held_out import FOLDER
     from .held_out_build import build_concepts
 
-    build_concepts(World.open(work / "art"), FOLDER)
+    world = World.open(work / "art")
+    build_concepts(world, FOLDER)
+    build_class_pictures(world)
 
 
 def build_card(work: Path) -> None:
@@ -142,6 +167,7 @@ def build(
     work: Annotated[Path | None, typer.Option(help="Folder for art, pictures, checkpoints and logs.")] = None,
     stage: Annotated[list[Stage] | None, typer.Option(help="Only this stage; repeat it for several.")] = None,
     autoencoder_minutes: Annotated[float, typer.Option(help="Training time of the autoencoder.")] = AUTOENCODER_MINUTES,
+    decoder_minutes: Annotated[float, typer.Option(help="Training time of the decoder alone.")] = DECODER_MINUTES,
     minutes: Annotated[float, typer.Option(help="Training time of the denoiser, all runs together.")] = DENOISER_MINUTES,
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.")] = 0,
     processes: Annotated[int, typer.Option(help="Training processes, one CPU thread each.")] = 2,
@@ -163,6 +189,7 @@ def build(
         Stage.DATA: lambda: build_pictures(work),
         Stage.AUTOENCODER: lambda: build_autoencoder(work, autoencoder_minutes, seed, processes),
         Stage.DENOISER: lambda: build_denoiser(work, minutes, seed, processes),
+        Stage.DECODER: lambda: build_decoder(work, decoder_minutes, seed, processes),
         Stage.EXPORT: lambda: export_pipeline(work),
         Stage.INSTRUMENTS: lambda: build_instruments(work),
         Stage.CONCEPTS: lambda: build_shipped_concepts(work),

@@ -28,7 +28,9 @@ def measure(
 ) -> dict:  # fmt: skip
     """Draw `count` captions with `pipe` in `steps` steps and score them; see `score` for the numbers."""
     described = captions(count, seed)
-    images = generate(pipe, [d.caption() for d in described], steps=steps, batch=batch, seed=seed, guidance_scale=guidance_scale)
+    images = generate(
+        pipe, [d.caption() for d in described], steps=steps, batch=batch, seed=seed, guidance_scale=guidance_scale
+    )
     return {"samples": count, "steps": steps, "guidance_scale": guidance_scale, "seed": seed} | score(
         instruments, images, described
     )
@@ -75,7 +77,9 @@ def score(instruments: Instruments, images: Sequence["Image.Image"], described: 
         ],
         "attribute": _attribute_answers(read["attribute"], wanted),
     }
-    cosines = instruments.clip_image(images) * instruments.clip_text([description.caption() for description in described])
+    cosines = instruments.clip_image(images) * instruments.clip_text(
+        [description.caption() for description in described]
+    )
     return _shares(answers) | {"clip_t": round(cosines.sum(1).mean().item(), 4)}
 
 
@@ -126,5 +130,7 @@ def _attribute_answers(scores, wanted: list[dict]) -> list[tuple]:
     """(seen, True) for every attribute that a caption names."""
     names, table = scores
     return [
-        (bool(table[row, names.index(name)] > 0.5), True) for row, answer in enumerate(wanted) for name in answer["attribute"]
+        (bool(table[row, names.index(name)] > 0.5), True)
+        for row, answer in enumerate(wanted)
+        for name in answer["attribute"]
     ]

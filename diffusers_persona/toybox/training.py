@@ -14,7 +14,7 @@ from . import parallel
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
     """uint8 pictures [N, H, W, 3] as float32 [N, 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def save_checkpoint(path: Path, parts: dict, **numbers) -> None:

@@ -83,7 +83,9 @@ def test_attributes_are_probabilities_over_named_classes(tools, pictures):
     assert {"noun", "background", "colour", "style", "person"} <= set(tools.attributes(pictures))
 
 
-@pytest.mark.parametrize("change", [lambda p: p.convert("RGBA"), lambda p: p.resize((128, 128)), lambda p: p.convert("P")])
+@pytest.mark.parametrize(
+    "change", [lambda p: p.convert("RGBA"), lambda p: p.resize((128, 128)), lambda p: p.convert("P")]
+)
 def test_any_mode_and_size_is_read(tools, pictures, change):
     same = (tools.dino([change(pictures[0])]) * tools.dino([pictures[0]])).sum()
     assert same > 0.9
@@ -146,9 +148,13 @@ def test_masks_cover_the_subjects(tools):
 
 @pytest.mark.parametrize("name", ["dino", "clip_image"])
 def test_references_of_a_concept_are_nearer_than_others_of_its_kind(tools, name):
-    subjects = [(concept, picture) for concept, picture in references() if concept.kind in ("object", "live", "person")]
+    subjects = [
+        (concept, picture) for concept, picture in references() if concept.kind in ("object", "live", "person")
+    ]
     vectors = getattr(tools, name)(tools.foreground([picture for _, picture in subjects]))
-    area = bars.separation(vectors, [concept.name for concept, _ in subjects], [concept.kind for concept, _ in subjects])
+    area = bars.separation(
+        vectors, [concept.name for concept, _ in subjects], [concept.kind for concept, _ in subjects]
+    )
     assert area >= (0.98 if name == "dino" else 0.9)
 
 

@@ -1,7 +1,7 @@
 """The instruments of the toybox: models of the world that judge pictures of it. `load()` gives them all.
 
-They are trained on rendered pictures; `describe()` shows how right each is on rendered pictures it never saw. They know
-this world alone: on a photograph their answers mean nothing.
+They are trained on rendered pictures; `describe()` shows how right each is on rendered pictures it never saw. They
+know this world alone: on a photograph their answers mean nothing.
 """
 
 import json
@@ -71,7 +71,11 @@ class Instruments:
         with torch.no_grad():
             for start in range(0, len(texts), BATCH):
                 tokens = self._tokenizer(
-                    list(texts[start : start + BATCH]), padding="max_length", truncation=True, max_length=32, return_tensors="pt"
+                    list(texts[start : start + BATCH]),
+                    padding="max_length",
+                    truncation=True,
+                    max_length=32,
+                    return_tensors="pt",
                 )
                 vectors.append(self._clip.get_text_features(**tokens).pooler_output)
         return F.normalize(torch.cat(vectors), dim=-1)
@@ -85,7 +89,9 @@ class Instruments:
         from .geometry import align_face
 
         pictures = [_as_rgb(image) for image in images]
-        crops = [align_face(picture, mask) for picture, mask in zip(pictures, self._mask_images(pictures), strict=True)]
+        crops = [
+            align_face(picture, mask) for picture, mask in zip(pictures, self._mask_images(pictures), strict=True)
+        ]
         return self._unit(crops, self._face, resize=False)
 
     def mask(self, images: Sequence["Image.Image"]) -> "torch.Tensor":
@@ -129,7 +135,9 @@ class Instruments:
         """Model ids, preprocessing, and the measured bars of `instruments.json` beside the models."""
         path = self.folder / "instruments.json"
         if not path.is_file():
-            raise PersonaError(f"no measured bars at {path}: run `python -m diffusers_persona.toybox.build --stage instruments`")
+            raise PersonaError(
+                f"no measured bars at {path}: run `python -m diffusers_persona.toybox.build --stage instruments`"
+            )
         return {"models": dict(MODELS), "preprocessing": dict(PREPROCESSING), "bars": json.loads(path.read_text())}
 
     def _unit(self, images, forward: Callable, *, resize: bool = True) -> "torch.Tensor":

@@ -7,9 +7,19 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from ..vocabulary import (
-    COLOURS, EYES, HAIR_COLOURS, HATS, HELD_OUT_NOUNS, HELD_OUT_PEOPLE, HELD_OUT_STYLES, MOUTHS, NOUNS, PEOPLE, SCENES,
+    COLOURS,
+    EYES,
+    HAIR_COLOURS,
+    HATS,
+    HELD_OUT_NOUNS,
+    HELD_OUT_PEOPLE,
+    HELD_OUT_STYLES,
+    MOUTHS,
+    NOUNS,
+    PEOPLE,
+    SCENES,
     STYLES,
-)  # fmt: skip
+)
 from .augmentation import degrade, to_pixels
 from .fitting import Plan, fit
 from .networks import AttributeNetwork
@@ -37,7 +47,7 @@ HEADS = {
 MULTIPLE = ("noun", "attribute")
 LAYOUTS = {"and": "next to", "under": "on top of", "behind": "in front of"}
 COLOURLESS_STYLES = ("sketch", "neon", "blueprint")
-"""Styles that keep outlines alone: neither a colour background nor an object's colour leaves a trace in the picture."""
+"""Styles that keep outlines alone: neither a colour background nor an object's colour leaves a trace in them."""
 _CONFIG = {
     "trunk": {"embedding_size": 32, "hidden_sizes": [48, 96, 192], "depths": [1, 2, 2], "layer_type": "basic"},
     "map_side": 4,

@@ -1,4 +1,4 @@
-"""Degradations that teach the instruments to read generated pictures: soft, noisy and shifted, but of the same content."""
+"""Degradations that teach the instruments to read generated pictures: soft, noisy, shifted, of the same content."""
 
 import torch
 from torch import Generator, Tensor

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..vocabulary import HELD_OUT_NOUNS, HELD_OUT_PEOPLE, HELD_OUT_STYLES, NOUNS
 from . import Instruments
 from .attributes import COLOURLESS_STYLES, targets
-from .pictures import PictureSet, draw_face, draw_instance, draw_sample, render_set
+from .pictures import PictureSet, draw_instance, draw_sample, render_set
 
 SEED = 20_000
 SAMPLES, INSTANCES, FACES = 3000, 1000, 400
@@ -43,9 +43,8 @@ def measure(instruments: Instruments, art: Path, work: Path, *, workers: int = 2
 
 
 def draw_portrait_of_held_out(world, rng, index):
-    """A whole portrait of a held-out person in any look and style-free: what the face instrument gets from a pipeline."""
-    image, mask, labels = draw_instance(world, rng, len(HELD_OUT_NOUNS) + index % len(HELD_OUT_PEOPLE), held_out=True)
-    return image, mask, labels
+    """A whole portrait of a held-out person in any look: what the face instrument gets from a pipeline."""
+    return draw_instance(world, rng, len(HELD_OUT_NOUNS) + index % len(HELD_OUT_PEOPLE), held_out=True)
 
 
 def attribute_bars(instruments: Instruments, samples: PictureSet) -> dict[str, float]:
@@ -62,8 +61,10 @@ def attribute_bars(instruments: Instruments, samples: PictureSet) -> dict[str, f
     bars["style_held_out"] = _share(best["style"], held_out)
     names, table = scores["person"]
     named = [names[i + 1] for i in table[:, 1:].argmax(1).tolist()]
-    bars["person"] = _share(named, [l["person"] if l["style"] not in COLOURLESS_STYLES else None for l in samples.labels])
-    bars["person_outlines_only"] = _share(named, [l["person"] if l["style"] in COLOURLESS_STYLES else None for l in samples.labels])
+    outlines = [label["style"] in COLOURLESS_STYLES for label in samples.labels]
+    for bar, wanted in (("person", False), ("person_outlines_only", True)):
+        people = [label["person"] if style == wanted else None for label, style in zip(samples.labels, outlines)]
+        bars[bar] = _share(named, people)
     names, table = scores["attribute"]
     wanted = torch.tensor([[float(name in answer["attribute"]) for name in names] for answer in answers])
     people = torch.tensor([bool(label["word"]) for label in samples.labels])
@@ -116,7 +117,9 @@ def concept_bars(instruments: Instruments, instances: PictureSet) -> dict[str, f
     people = [row for row, kind in enumerate(kinds) if kind == "person"]
     features = instruments.dino(cut)
     for name, part in (("objects", objects), ("people", people)):
-        bars[f"dino_foreground_auc_{name}"] = separation(features[part], [concepts[i] for i in part], [kinds[i] for i in part])
+        bars[f"dino_foreground_auc_{name}"] = separation(
+            features[part], [concepts[i] for i in part], [kinds[i] for i in part]
+        )
     return bars
 
 

@@ -1,4 +1,4 @@
-"""The build stage of the instruments: render, train, export, measure. Each part is kept when done and resumed when not."""
+"""The build stage of the instruments: render, train, export, measure; a part that was stopped is resumed."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,7 +10,12 @@ SAMPLES, INSTANCES, FACES = 80_000, 60_000, 40_000
 
 
 def train_instruments(
-    work: Path, folder: Path = FOLDER, *, only: Iterable[str] = MODELS, workers: int = 2, report: Callable[[str], None] = print
+    work: Path,
+    folder: Path = FOLDER,
+    *,
+    only: Iterable[str] = MODELS,
+    workers: int = 2,
+    report: Callable[[str], None] = print,
 ) -> dict:
     """Train the instruments from `work/art` and `work/tokenizer`, save them as fp16 into `folder`, and measure them.
 

@@ -12,7 +12,7 @@ from .augmentation import degrade, to_pixels
 from .fitting import Plan, fit
 from .pictures import PictureSet
 
-PLAN = Plan(samples=120_000, batch=192, lr=1e-3, muon_scale=10.0)
+PLAN = Plan(samples=60_000, batch=128, lr=1e-3, muon_scale=10.0)
 MAX_LENGTH = 32
 DIMENSIONS = 128
 AUXILIARY_WEIGHT = 0.25
@@ -39,8 +39,8 @@ def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
         "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
     vision = {
-        "image_size": 64, "patch_size": 8, "hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 4,
-        "num_attention_heads": 5, "hidden_act": "gelu",
+        "image_size": 64, "patch_size": 8, "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "hidden_act": "gelu",
     }  # fmt: skip
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=DIMENSIONS))
 
@@ -57,7 +57,7 @@ class AttributeReader(nn.Module):
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, alike: Tensor) -> Tensor:
-    """InfoNCE in both directions over unit features [N, d]; other pictures of the same words (`alike`) are no negatives."""
+    """InfoNCE both ways over unit features [N, d]; pairs `alike` [N, N], of the same words, are no negatives."""
     logits = scale.exp().clamp(max=60) * images.float() @ texts.float().T
     own = torch.eye(len(logits), dtype=torch.bool)
     logits = logits.masked_fill(alike & ~own, -1e4)
@@ -71,7 +71,9 @@ def train(pictures: PictureSet, tokenizer: CLIPTokenizer, work: Path, plan: Plan
     rows = torch.tensor([row for row, label in enumerate(pictures.labels) if not label["held_out"]])
     labels = [pictures.labels[row] for row in rows.tolist()]
     answers = encode_targets(labels)
-    tokens = tokenizer([label["caption"] for label in labels], padding="max_length", truncation=True, return_tensors="pt")
+    tokens = tokenizer(
+        [label["caption"] for label in labels], padding="max_length", truncation=True, return_tensors="pt"
+    )
     ids, seen = tokens["input_ids"], tokens["attention_mask"]
     model = new_clip(tokenizer)
     reader = AttributeReader(model.config.vision_config.hidden_size)

@@ -41,7 +41,7 @@ Loss = Callable[[Tensor, Generator], Tensor]
 
 
 def fit(parts: nn.ModuleDict, loss: Loss, plan: Plan, *, count: int, folder: Path) -> None:
-    """Fit `parts` in place to `loss` over indices below `count`; goes on from `folder/checkpoint.pt` where it was left."""
+    """Fit `parts` in place to `loss` over indices below `count`; resumes `folder/checkpoint.pt`."""
     parts.train()
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = Muon(parts, plan.lr, scale=plan.muon_scale, weight_decay=plan.weight_decay)

@@ -1,7 +1,8 @@
 """Training of the encoders that compare pictures: DINO (a stock DINOv3ConvNextModel) and the face identity network.
 
-Both learn to tell many instances apart by an additive-margin softmax (CosFace, arXiv 1801.09414; ArcFace uses an angular
-margin, arXiv 1801.07698) over normalised features, on varied backgrounds, places and looks, so that what is left is the subject.
+Both learn to tell many instances apart by an additive-margin softmax (CosFace, arXiv 1801.09414; ArcFace, arXiv
+1801.07698, puts the margin on the angle) over normalised features, on varied backgrounds, places and looks, so that
+what is left is the subject.
 """
 
 from pathlib import Path
@@ -17,8 +18,8 @@ from .geometry import FACE_SIDE
 from .networks import FaceNetwork
 from .pictures import PictureSet
 
-DINO_PLAN = Plan(samples=300_000, batch=128, lr=1e-3, muon_scale=10.0)
-FACE_PLAN = Plan(samples=150_000, batch=128, lr=1e-3, muon_scale=10.0)
+DINO_PLAN = Plan(samples=160_000, batch=128, lr=1e-3, muon_scale=10.0)
+FACE_PLAN = Plan(samples=90_000, batch=128, lr=1e-3, muon_scale=10.0)
 _FACE_CONFIG = {
     "trunk": {"embedding_size": 24, "hidden_sizes": [48, 96, 160], "depths": [1, 2, 2], "layer_type": "basic"},
     "map_side": 4,

@@ -32,7 +32,9 @@ class TrunkNetwork(nn.Module):
         tensors = {name: value.half().contiguous() for name, value in tensors.items() if value.is_floating_point()}
         save_file(tensors, folder / f"{WEIGHTS}.tmp", metadata={"format": "pt"})
         os.replace(folder / f"{WEIGHTS}.tmp", folder / WEIGHTS)
-        (folder / f"{CONFIG}.tmp").write_text(json.dumps({"_class_name": type(self).__name__, **self.config}, indent=1))
+        (folder / f"{CONFIG}.tmp").write_text(
+            json.dumps({"_class_name": type(self).__name__, **self.config}, indent=1)
+        )
         os.replace(folder / f"{CONFIG}.tmp", folder / CONFIG)
 
     @classmethod
@@ -40,7 +42,9 @@ class TrunkNetwork(nn.Module):
         """Read what `save_pretrained` wrote, as fp32; PersonaError when a file is missing or does not fit."""
         folder = Path(folder)
         if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-            raise PersonaError(f"no {cls.__name__} in {folder}: expected {CONFIG} and {WEIGHTS}; reinstall the package")
+            raise PersonaError(
+                f"no {cls.__name__} in {folder}: expected {CONFIG} and {WEIGHTS}; reinstall the package"
+            )
         network = cls(json.loads((folder / CONFIG).read_text()))
         tensors = {name: value.float() for name, value in load_file(folder / WEIGHTS).items()}
         missing, unexpected = network.load_state_dict(tensors, strict=False)
@@ -84,7 +88,9 @@ class FaceNetwork(TrunkNetwork):
         super().__init__(config)
         side = config["map_side"]
         self.project = nn.Sequential(
-            nn.Flatten(), nn.Linear(self.width * side * side, self.DIMENSIONS, bias=False), nn.BatchNorm1d(self.DIMENSIONS)
+            nn.Flatten(),
+            nn.Linear(self.width * side * side, self.DIMENSIONS, bias=False),
+            nn.BatchNorm1d(self.DIMENSIONS),
         )
 
     def forward(self, pixels: Tensor) -> Tensor:

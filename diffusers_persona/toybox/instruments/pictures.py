@@ -1,6 +1,6 @@
 """Picture sets that the instruments learn from and are measured on: rendered once into a folder, then memory-mapped.
 
-    images.npy [N, 64, 64, 3] uint8     masks.npy [N, 64, 64] uint8, 0 or 255     labels.json, a list of N dicts
+images.npy [N, 64, 64, 3] uint8     masks.npy [N, 64, 64] uint8, 0 or 255     labels.json, a list of N dicts
 """
 
 import json
@@ -24,7 +24,7 @@ from .geometry import align_face, foreground
 CHUNK = 1000
 _HEAD_ROWS = 44  # of a 64x64 face; clothes begin below
 HELD_OUT_SHARE = 0.4
-"""Share of held-out subjects in the set that the attribute network learns from: it only judges, so it may know them."""
+"""Share of held-out subjects in what the attribute network learns from: it only judges, so it may know them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def _render_chunk(draw: Draw, count: int, art: Path, seed: int, start: int):
 
 
 def draw_sample(world: World, rng: random.Random, index: int, *, held_out_share: float = HELD_OUT_SHARE):
-    """A picture of the world's mix with its caption as a further label; "held_out" says whether it is of held-out things."""
+    """A picture of the world's mix; further labels: its "caption", and whether it is of "held_out" things."""
     held_out = rng.random() < held_out_share
     picture = world.sample(rng, held_out=held_out)
     return picture.image, picture.mask, picture.labels | {"caption": picture.caption, "held_out": held_out}
@@ -122,9 +122,14 @@ def draw_instance(world: World, rng: random.Random, index: int, *, held_out: boo
 
 
 def draw_foreground(world: World, rng: random.Random, index: int, *, held_out: bool = False):
-    """`draw_instance` reduced to its foreground, cut out along a mask that is a pixel too wide or too narrow at times."""
+    """`draw_instance` reduced to its foreground, cut along a mask that may be a pixel too wide or too narrow."""
     image, mask, labels = draw_instance(world, rng, index, held_out=held_out)
-    filters = ImageFilter.MaxFilter(3), ImageFilter.MinFilter(3), ImageFilter.GaussianBlur(1), ImageFilter.ModeFilter(3)
+    filters = (
+        ImageFilter.MaxFilter(3),
+        ImageFilter.MinFilter(3),
+        ImageFilter.GaussianBlur(1),
+        ImageFilter.ModeFilter(3),
+    )
     rough = mask.filter(rng.choice(filters))
     return foreground(image, rough if rough.getbbox() else mask), mask, labels
 

@@ -41,7 +41,7 @@ def custom_diffusion(
             lr=lr,
             batch_size=batch_size,
             weight_decay=weight_decay,
-            losses=[losses.Denoising(), losses.PriorPreservation(weight=prior_weight, count=prior_count)],
+            losses=[losses.Denoising(), losses.PriorPreservation(weight=prior_weight, count=prior_count, real=True)],
         ),
         scheme=schemes.Prompting(),
         data=inversion.Data(
