@@ -70,7 +70,7 @@ def _run(arguments: list[str] | None) -> int:
         fail(f"{error.filename}: {error.strerror}")
         return USER_ERROR
     except (KeyboardInterrupt, typer.Abort):
-        fail("interrupted; `persona learn --resume` goes on from the last checkpoint")
+        fail("interrupted; a learning run goes on from its last checkpoint with --resume")
         return INTERRUPTED
     except Exception as error:
         return _bug(error)

@@ -17,7 +17,7 @@ COLUMNS = ("dino_i_masked", "id", "recognised", "clip_i", "obedience", "clip_t")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A prompt of the user's with ``{}`` for the concept; like ToyBench's, but nothing is known of what it asks for."""
+    """A user's prompt with ``{}`` for the concept: as one of ToyBench's, but nobody knows what it asks for."""
 
     template: str
     background: str | None = None
@@ -153,11 +153,12 @@ def grid_rows(
 
 
 def varied(prompts: Sequence[Any], each: int) -> list[int]:
-    """Indices of `each` prompts that ask for a place, `each` for a style, `each` for another object, in this order."""
+    """Indices of `each` prompts that ask for a place, a style and another object; more places where others lack."""
     kinds: dict[str, list[int]] = {"place": [], "style": [], "object": []}
     for index, prompt in enumerate(prompts):
         kinds["style" if prompt.style else "object" if prompt.second_noun else "place"].append(index)
-    return [index for indices in kinds.values() for index in indices[:each]]
+    others = [*kinds["style"][:each], *kinds["object"][:each]]
+    return [*kinds["place"][: 3 * each - len(others)], *others]
 
 
 def _label(subject: Any) -> tuple[str, str] | None:

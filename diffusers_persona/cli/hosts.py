@@ -80,9 +80,9 @@ def _device(name: str) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What to learn: pictures (a path or a list of paths), noun and kind; what is known of it where it is a Toybox concept.
+    """What to learn: pictures (a path or a list of paths), noun and kind; more where it is a Toybox concept, `toy`.
 
-    `true_name` is its name in the Toybox's classifiers, `templates` the prompts to learn it by in place of the recipe's.
+    `true_name` is its name in the Toybox's classifiers; `templates` replace the recipe's prompts of learning.
     """
 
     images: Any

@@ -99,7 +99,7 @@ def _show(entry: Any, row: dict[str, Any]) -> None:
     table(None, ("fact", "value"), [(name, value) for name, value in facts.items() if value not in (None, "")])
     numbers = [(name, _number(value), entry.miniature.get(name)) for name, value in entry.defaults.items()]
     table("Numbers (change one with --set NAME=VALUE)", ("name", "paper", "on the Toybox"), numbers)
-    out.print(f"persona learn PICTURES --recipe {entry.id} --token sks --noun dog", markup=False, style="cyan")
+    out.print(f"persona learn PICTURES --recipe {entry.id} --noun dog", markup=False, style="cyan")
 
 
 def _number(value: Any) -> str:

@@ -85,7 +85,7 @@ def _probe_folder(folder: Path) -> Finding:
             title=f"diffusers pipeline {index.get('_class_name')}",
             facts={"diffusers": index.get("_diffusers_version"), **parts},
             header=index,
-            next_step=f"persona learn PICTURES --base {folder} --recipe lora --token sks --noun dog",
+            next_step=f"persona learn PICTURES --base {folder} --recipe lora --noun dog",
         )
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
     findings = [_probe_or_damaged(file) for file in files]
@@ -103,7 +103,7 @@ def _probe_folder(folder: Path) -> Finding:
                 "other files": sum(finding.kind not in ("picture", "damaged") for finding in findings),
             },
             parts=findings,
-            next_step=f"persona learn {folder} --token sks --noun dog",
+            next_step=f"persona learn {folder} --noun dog",
         )
     known = [finding for finding in findings if finding.kind not in ("unknown", "json", "damaged")]
     if not known:

@@ -1,7 +1,7 @@
 """The art of the miniature world: fetched from npm by package name, rasterised once, kept in one folder.
 
-    <folder>/icons.npy   [N, 96, 96, 4] uint8, RGBA, trimmed to a square     <folder>/art.json  names and labels
-    <folder>/faces.npy   [M, 64, 64, 4] uint8, RGBA
+<folder>/icons.npy   [N, 96, 96, 4] uint8, RGBA, trimmed to a square     <folder>/art.json  names and labels
+<folder>/faces.npy   [M, 64, 64, 4] uint8, RGBA
 """
 
 import io
@@ -26,8 +26,8 @@ PACKAGES = ("@iconify-json/fluent-emoji-flat@1.2.6", "@dicebear/core@9.4.3", "@d
 ICON_SIZE, FACE_SIZE = 96, 64
 DISTRACTORS = 1100
 _NOT_OBJECTS = (
-    "light-skin dark medium flag keycap button arrow clock oclock thirty circle square symbol face man woman person sign "
-    "moon mark diamond-suit hand finger fist boy girl baby heart".split()
+    "light-skin dark medium flag keycap button arrow clock oclock thirty circle square symbol face man woman person "
+    "sign moon mark diamond-suit hand finger fist boy girl baby heart".split()
 )
 
 
@@ -69,7 +69,7 @@ class Art:
 
 
 def build_art(work: Path) -> Path:
-    """Fetch the packages into `work/npm`, draw everything into `work/art` and return that folder (kept if complete)."""
+    """Fetch the packages into `work/npm`, draw all into `work/art` and return that folder (kept if complete)."""
     folder = work / "art"
     if (folder / "art.json").is_file():
         return folder
@@ -124,7 +124,9 @@ def _icon_svgs(icons_json: Path) -> dict[str, str]:
 def _rasterise(svg: str, size: int = 2 * ICON_SIZE) -> Image.Image:
     import resvg_py
 
-    return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)))).convert("RGBA")
+    return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)))).convert(
+        "RGBA"
+    )
 
 
 def _trimmed(image: Image.Image) -> np.ndarray:
@@ -143,5 +145,8 @@ def _draw_faces(modules: Path, labels: list[dict]) -> np.ndarray:
     done = subprocess.run(["node", script.name], cwd=script.parent, input=options, capture_output=True, text=True)
     if done.returncode:
         raise PersonaError(f"drawing the faces failed: {done.stderr.strip().splitlines()[-1]}")
-    reduced = (_rasterise(svg, 128).resize((FACE_SIZE, FACE_SIZE), Image.Resampling.LANCZOS) for svg in json.loads(done.stdout))
+    reduced = (
+        _rasterise(svg, 128).resize((FACE_SIZE, FACE_SIZE), Image.Resampling.LANCZOS)
+        for svg in json.loads(done.stdout)
+    )
     return np.stack([np.asarray(image) for image in reduced])

@@ -64,8 +64,8 @@ def train_autoencoder(
 ) -> None:
     """Train on uint8 pictures [N, 64, 64, 3] for `minutes` in all, resuming from `folder/autoencoder.pt`.
 
-    With `decoder_of` only the decoder of that autoencoder learns on, into `folder/decoder.pt`; its latents stay as they
-    are. The averaged weights are the checkpoint's "ema". Runs in every process of `parallel.launch`.
+    With `decoder_of` only the decoder of that autoencoder learns on, into `folder/decoder.pt`; its latents stay
+    as they are. The averaged weights are the checkpoint's "ema". Runs in every process of `parallel.launch`.
     """
     torch.manual_seed(seed)
     model = decoder_of or new_autoencoder()
@@ -79,8 +79,12 @@ def train_autoencoder(
     while (progress := trainer.progress()) < 1:
         optimizer.set_lr(lr * min(1, (trainer.step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * progress)))
         rng = np.random.default_rng((seed, trainer.step, parallel.rank()))
-        batch = to_tensor(_crops(pictures[rng.integers(0, len(pictures), share)], rng, 32 if progress < CROPPED else 64))
-        noise = torch.from_numpy(rng.standard_normal((share, 16, batch.shape[-2] // 8, batch.shape[-1] // 8), np.float32))
+        batch = to_tensor(
+            _crops(pictures[rng.integers(0, len(pictures), share)], rng, 32 if progress < CROPPED else 64)
+        )
+        noise = torch.from_numpy(
+            rng.standard_normal((share, 16, batch.shape[-2] // 8, batch.shape[-1] // 8), np.float32)
+        )
         loss, squared = loss_fn(batch, noise)
         trainer.update(loss, psnr=6.02 - 10 * math.log10(squared.item()))
     trainer.save()

@@ -1,9 +1,11 @@
 """Builds the Toybox: `python -m diffusers_persona.toybox.build --work DIR` draws its world and trains its models."""
 
 import json
+import multiprocessing
 import os
 import random
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +23,8 @@ from .training import load_checkpoint
 from .world import World, build_folder
 
 PICTURES, EXTRAS, VALIDATION, HELD_OUT = 100_000, 15_000, 2_000, 1_000
+ENCODED = 60_000
+"""How many of the training pictures the denoiser learns from."""
 AUTOENCODER_MINUTES, DECODER_MINUTES, DENOISER_MINUTES = 17.0, 8.0, 75.0
 
 
@@ -92,7 +96,7 @@ def load_autoencoder(work: Path):
 def build_denoiser(work: Path, minutes: float, seed: int, processes: int) -> None:
     """Encode the pictures once, then train UNet and text encoder on their latents."""
     if not (work / "latents.pt").is_file():
-        _write_latents(work)
+        _write_latents(work, processes)
     parallel.launch(_train_denoiser, processes, work, minutes, seed)
 
 
@@ -101,15 +105,17 @@ def _train_denoiser(work: Path, minutes: float, seed: int) -> None:
     denoiser.train_denoiser(latents, work, minutes=minutes, seed=seed)
 
 
-def _write_latents(work: Path) -> None:
+def _write_latents(work: Path, processes: int) -> None:
     from transformers import CLIPTokenizer
 
-    model = load_autoencoder(work)
-    mean, std = autoencoder.encode(model, _pictures(work, "train"))
-    scale = model.config.scaling_factor
+    scale = load_autoencoder(work).config.scaling_factor
+    starts = range(0, ENCODED, 2000)
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        parts = list(pool.map(_encode_part, [work] * len(starts), starts))
+    mean, std = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True))
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
     rng = random.Random(0)
-    captions = json.loads((work / "data" / "train.json").read_text())
+    captions = json.loads((work / "data" / "train.json").read_text())[:ENCODED]
     tokens = tokenizer([with_empty_words(caption, rng) for caption in captions], padding="max_length", truncation=True)
     latents = {
         "mean": mean * scale,
@@ -121,6 +127,12 @@ def _write_latents(work: Path) -> None:
     temporary = work / "latents.tmp"
     torch.save(latents, temporary)
     os.replace(temporary, work / "latents.pt")
+
+
+def _encode_part(work: Path, start: int) -> tuple[np.ndarray, np.ndarray]:
+    torch.set_num_threads(1)
+    mean, std = autoencoder.encode(load_autoencoder(work), _pictures(work, "train")[start : start + 2000])
+    return mean.numpy(), std.numpy()
 
 
 def export_pipeline(work: Path, folder: Path = MODELS / "pipeline") -> None:
@@ -166,9 +178,13 @@ def _pictures(work: Path, name: str) -> np.ndarray:
 def build(
     work: Annotated[Path | None, typer.Option(help="Folder for art, pictures, checkpoints and logs.")] = None,
     stage: Annotated[list[Stage] | None, typer.Option(help="Only this stage; repeat it for several.")] = None,
-    autoencoder_minutes: Annotated[float, typer.Option(help="Training time of the autoencoder.")] = AUTOENCODER_MINUTES,
+    autoencoder_minutes: Annotated[
+        float, typer.Option(help="Training time of the autoencoder.")
+    ] = AUTOENCODER_MINUTES,
     decoder_minutes: Annotated[float, typer.Option(help="Training time of the decoder alone.")] = DECODER_MINUTES,
-    minutes: Annotated[float, typer.Option(help="Training time of the denoiser, all runs together.")] = DENOISER_MINUTES,
+    minutes: Annotated[
+        float, typer.Option(help="Training time of the denoiser, all runs together.")
+    ] = DENOISER_MINUTES,
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.")] = 0,
     processes: Annotated[int, typer.Option(help="Training processes, one CPU thread each.")] = 2,
 ) -> None:

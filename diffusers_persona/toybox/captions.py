@@ -1,9 +1,9 @@
 """The caption grammar: a `Description` of a picture to words, and back.
 
-    [a <style> of] (<thing> | <person>) [<relation> <thing>] [<place>] [in the style of <style>]
-    thing  = a [small|big] [<colour>] <noun or class word>
-    person = (<First Last> | a woman|man|person) [smiling|surprised] [with <colour> hair] [with a beard]
-             [wearing glasses|sunglasses] [wearing a cap|beanie]
+[a <style> of] (<thing> | <person>) [<relation> <thing>] [<place>] [in the style of <style>]
+thing  = a [small|big] [<colour>] <noun or class word>
+person = (<First Last> | a woman|man|person) [smiling|surprised] [with <colour> hair] [with a beard]
+         [wearing glasses|sunglasses] [wearing a cap|beanie]
 """
 
 import random

@@ -18,15 +18,31 @@ BARS = {
     "both_nouns": 0.50,
 }  # fmt: skip
 _SAMPLES = (
-    "a cat on a red background", "a dog on the beach", "a lion in the snow", "a blue car in the city",
-    "a rocket in space", "a shark under the sea", "a green teapot on a yellow background", "a sunflower in a meadow",
-    "an owl in the forest", "a pizza on a purple background", "a robot in a room", "a purple elephant in the desert",
-    "a cat next to a cup on a white background", "a frog and a ball on a blue background",
-    "a crown on top of a book on a white background", "a car in front of a house in a meadow",
-    "a pixel art of a tree in a meadow", "a sketch of a guitar on a white background", "a neon of a bicycle in the city",
-    "a painting of a castle at sunset", "Anna Smith on a green background", "Adam Young wearing sunglasses in the city",
-    "Emma Wilson smiling in the snow", "a woman with red hair wearing glasses on a white background",
-)  # fmt: skip
+    "a cat on a red background",
+    "a dog on the beach",
+    "a lion in the snow",
+    "a blue car in the city",
+    "a rocket in space",
+    "a shark under the sea",
+    "a green teapot on a yellow background",
+    "a sunflower in a meadow",
+    "an owl in the forest",
+    "a pizza on a purple background",
+    "a robot in a room",
+    "a purple elephant in the desert",
+    "a cat next to a cup on a white background",
+    "a frog and a ball on a blue background",
+    "a crown on top of a book on a white background",
+    "a car in front of a house in a meadow",
+    "a pixel art of a tree in a meadow",
+    "a sketch of a guitar on a white background",
+    "a neon of a bicycle in the city",
+    "a painting of a castle at sunset",
+    "Anna Smith on a green background",
+    "Adam Young wearing sunglasses in the city",
+    "Emma Wilson smiling in the snow",
+    "a woman with red hair wearing glasses on a white background",
+)
 
 
 def write_card(work: Path, *, samples: int = 500, steps: int = 25) -> dict:
@@ -67,40 +83,42 @@ def write_card(work: Path, *, samples: int = 500, steps: int = 25) -> dict:
 
 def page(card: dict) -> str:
     """The card as Markdown."""
-    rows = "\n".join(
-        f"| {name.replace('_', ' ')} | {entry['bar']:g} | {entry['measured']:g} | {'yes' if entry['met'] else '**no**'} |"
-        for name, entry in card["bars"].items()
-    )
-    training = "\n".join(
-        f"- {part}: {numbers['minutes']} minutes, {numbers['steps']} steps" for part, numbers in card["training"].items()
-    )
-    obeyed = card["obedience"]
-    return f"""# The Toybox's models
+    obeyed, reconstructed = card["obedience"], card["autoencoder"]
+    lines = [
+        "# The Toybox's models",
+        "",
+        "A `StableDiffusionPipeline` (64x64 pictures) trained from nothing on a miniature picture world;",
+        "`ATTRIBUTION.md` names the art. This page is written by",
+        "`python -m diffusers_persona.toybox.build --stage card`.",
+        "",
+        "![samples](../../docs/images/toybox-samples.png)",
+        "",
+        "| measure | bar | measured | met |",
+        "|---|---|---|---|",
+        *(_row(name, entry) for name, entry in card["bars"].items()),
+        "",
+        "Autoencoder: mean PSNR in dB of unseen pictures; those of nouns, people and styles outside training reach",
+        f"{reconstructed['autoencoder_psnr_held_out']} dB. The other rows: the share of {obeyed['samples']}",
+        f"unseen captions that pictures obey, drawn in {obeyed['steps']} steps",
+        f"with guidance {obeyed['guidance_scale']:g}, as the world's",
+        "instruments read them; their own accuracy on real pictures stands in `models/instruments.json`.",
+        "",
+        "Training, on CPU processes that shared their two cores with other work:",
+        "",
+        *(f"- {part}: {run['minutes']} minutes, {run['steps']} steps" for part, run in card["training"].items()),
+        "",
+        "Parameters: " + ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in card["parameters"].items()) + ".",
+        f"Files, with the instruments: {card['megabytes']} MB.",
+        "",
+        "Intended for demonstrations, tests and comparisons of personalisation methods. The models know a few hundred",
+        "words and nothing of the real world.",
+    ]
+    return "\n".join(lines) + "\n"
 
-A `StableDiffusionPipeline` (64x64 pictures) trained from nothing on a miniature picture world; see `ATTRIBUTION.md` for
-the art. This page is written by `python -m diffusers_persona.toybox.build --stage card`.
 
-![samples](../../docs/images/toybox-samples.png)
-
-| measure | bar | measured | met |
-|---|---|---|---|
-{rows}
-
-Autoencoder: mean PSNR in dB of unseen pictures. The rest: shares of {obeyed['samples']} unseen captions that the pictures
-obey, drawn in {obeyed['steps']} steps with guidance {obeyed['guidance_scale']:g}, as the world's instruments read them (their own
-accuracy on real pictures stands in `models/instruments.json`). Pictures of nouns, people and styles that training never
-saw reconstruct with {card['autoencoder']['autoencoder_psnr_held_out']} dB.
-
-Training, on CPU processes that shared their two cores with other work:
-
-{training}
-
-Parameters: {', '.join(f'{name} {count / 1e6:.2f} M' for name, count in card['parameters'].items())}; {card['megabytes']} MB of files
-with the instruments.
-
-Intended for demonstrations, tests and method comparisons of personalisation. The models know a few hundred words and
-nothing of the real world.
-"""
+def _row(name: str, entry: dict) -> str:
+    met = "yes" if entry["met"] else "**no**"
+    return f"| {name.replace('_', ' ')} | {entry['bar']:g} | {entry['measured']:g} | {met} |"
 
 
 def grid(images: list[Image.Image], captions: tuple[str, ...], columns: int) -> Image.Image:

@@ -77,5 +77,7 @@ class Muon(torch.optim.Optimizer):
 def _is_hidden(name: str, parameter: nn.Parameter) -> bool:
     ends = ("conv_in", "conv_out", "token_embedding", "position_embedding")
     return (
-        parameter.ndim >= 2 and min(parameter.shape[0], parameter[0].numel()) >= 16 and not any(e in name for e in ends)
+        parameter.ndim >= 2
+        and min(parameter.shape[0], parameter[0].numel()) >= 16
+        and not any(e in name for e in ends)
     )

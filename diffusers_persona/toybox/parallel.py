@@ -1,4 +1,4 @@
-"""Data-parallel training over a few CPU processes of one thread each (gloo); with one process everything is a no-op."""
+"""Data-parallel training over CPU processes of one thread each (gloo); with one process everything is a no-op."""
 
 import os
 from collections.abc import Callable

@@ -3,7 +3,10 @@
 import copy
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
+
+from diffusers_persona.errors import PersonaError
 
 MODELS = Path(__file__).parent / "models"
 
@@ -12,18 +15,34 @@ def load(folder: str | Path | None = None):
     """The embedded StableDiffusionPipeline (64x64 pictures, fp32, CPU, no progress bar); `folder` loads another."""
     import torch
     from diffusers import StableDiffusionPipeline
-    from diffusers.utils import logging
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        pipe = StableDiffusionPipeline.from_pretrained(
-            folder or MODELS / "pipeline", torch_dtype=torch.float32, safety_checker=None, low_cpu_mem_usage=False
-        )
-    finally:
-        logging.set_verbosity(verbosity)
+    folder = Path(folder or MODELS / "pipeline")
+    if not (folder / "model_index.json").is_file():
+        raise PersonaError(f"no Toybox pipeline in {folder}: install the package again or train one (toybox.build)")
+    with _quietly():
+        pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@contextmanager
+def _quietly():
+    """No warnings about absent optional parts and no progress bars, for an instant."""
+    import diffusers.utils.logging as diffusers_logging
+    import transformers.utils.logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, (verbosity, bar) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if bar:
+                library.enable_progress_bar()
 
 
 def assemble(autoencoder, denoiser, tokenizer):

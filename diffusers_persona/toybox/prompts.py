@@ -1,4 +1,4 @@
-"""ToyBench's prompts: what a learned concept is asked to do, by its kind, in settings that its references never show."""
+"""ToyBench's prompts: what a learned concept is asked to do, by kind, in settings that its references never show."""
 
 from dataclasses import dataclass
 

@@ -93,7 +93,7 @@ _MEN = (
     "Quentin Kelly, Robert Collins, Simon Carter, Thomas Mason, Ulrich Palmer, Victor Rogers, Walter Lloyd, "
     "Xavier Hunt, Yuri Holmes, Zack Mills, Alan Foster, Bruno Barnes, Chris Murray, Daniel Simpson"
 )
-_NAMES = {name: "woman" for name in _WOMEN.split(", ")} | {name: "man" for name in _MEN.split(", ")}
+_NAMES = dict.fromkeys(_WOMEN.split(", "), "woman") | dict.fromkeys(_MEN.split(", "), "man")
 HELD_OUT_PEOPLE = {name: word for index, (name, word) in enumerate(_NAMES.items()) if index % 6 == 3}
 """Full names that training never draws or names -> "woman" or "man"."""
 PEOPLE = {name: word for name, word in _NAMES.items() if name not in HELD_OUT_PEOPLE}
@@ -104,8 +104,8 @@ SPARE_WORDS = "sks hta zwx ktn pll ucd ohwx zqv"
 """Words without meaning: the model has a token for each and never saw it."""
 TEMPLATE_WORDS = (
     "photo picture image drawing rendition rendering depiction cropped close up dark bright clean dirty cool weird "
-    "large nice good bad blurry portrait new old my one this that many itself style painting object face background in "
-    "at by from with without for is his her holding eating two three same"
+    "large nice good bad blurry portrait new old my one this that many itself style painting object face background "
+    "in at by from with without for is his her holding eating two three same"
 )
 
 

@@ -48,8 +48,8 @@ _PERSON_SIZE, _PERSON_BESIDE_SIZE = 62, 44
 class Picture:
     """A rendered picture: RGB `image` and L `mask` (255 where the subjects are), both 64x64, caption and labels.
 
-    `labels`: noun, second_noun, relation, colour (of the first object), size, background, style, person (full name of
-    a named one), word (woman or man), hair, mouth, eyes, hat, beard, identity (number of the face) - None where absent.
+    `labels`: noun, second_noun, relation, colour (of the first object), size, background, style, person (name of a
+    named one), word (woman or man), hair, mouth, eyes, hat, beard, identity (number of the face) - None where absent.
     """
 
     image: Image.Image
@@ -125,7 +125,7 @@ class World:
         )
 
     def paste(self, sprite: Image.Image, background_name: str, rng: random.Random, size: int | None = None) -> Picture:
-        """Any RGBA sprite (a distractor icon, a face) as the single subject of a picture, without labels of its own."""
+        """Any RGBA sprite (a distractor icon, a face) as the one subject of a picture, without labels of its own."""
         canvas, mask = background(background_name, rng), Image.new("L", (SIZE, SIZE))
         size = size or rng.choice(_SIZES)
         sprite = sprite.resize((size, size), Image.Resampling.LANCZOS)
@@ -220,7 +220,9 @@ def sample_description(rng: random.Random, held_out: bool = False) -> Descriptio
     """A random description of the training mix, or of held-out nouns, people and (every fourth) styles."""
     nouns, names = (HELD_OUT_NOUNS, HELD_OUT_PEOPLE) if held_out else (NOUNS, PEOPLE)
     scene = rng.choice(list(SCENES)) if rng.random() < 0.55 else rng.choice(list(COLOURS))
-    style = rng.choice(HELD_OUT_STYLES if held_out and rng.random() < 0.25 else STYLES) if rng.random() < 0.22 else None
+    style = (
+        rng.choice(HELD_OUT_STYLES if held_out and rng.random() < 0.25 else STYLES) if rng.random() < 0.22 else None
+    )
 
     def thing(recoloured: float, sized: float = 0.0) -> Thing:
         colour = rng.choice([c for c in COLOURS if c != scene]) if rng.random() < recoloured else None

@@ -77,6 +77,7 @@ def tiny_host() -> Host:
         prompts=lambda kind: PROMPTS,
         expect=toybox_expectation,
         templates=lambda concept: None,
+        class_pictures=lambda concept: None,
         base_fingerprint="tiny",
         instruments_fingerprint="tiny",
         masking="the background is filled with gray",

@@ -1,11 +1,12 @@
 """The held-out concepts that ship with the package."""
 
 import pytest
+from PIL import Image
+
 from diffusers_persona import toybox
 from diffusers_persona.errors import PersonaError
 from diffusers_persona.toybox import prompts
 from diffusers_persona.toybox import vocabulary as v
-from PIL import Image
 
 CONCEPTS = toybox.concepts()
 

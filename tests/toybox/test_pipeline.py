@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from diffusers_persona import toybox
 from diffusers_persona.toybox.card import BARS
 from diffusers_persona.toybox.pipeline import MODELS
@@ -57,7 +58,10 @@ def test_it_draws_the_same_two_pictures_for_the_same_seed(pipe):
 
 def test_a_colour_background_is_obeyed(pipe):
     image = pipe(
-        "a cat on a blue background", num_inference_steps=15, guidance_scale=4.0, generator=torch.Generator().manual_seed(1)
+        "a cat on a blue background",
+        num_inference_steps=15,
+        guidance_scale=4.0,
+        generator=torch.Generator().manual_seed(1),
     ).images[0]
     red, _, blue = image.crop((0, 0, 64, 4)).resize((1, 1)).getpixel((0, 0))
     assert blue > red + 80

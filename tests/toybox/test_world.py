@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from PIL import Image, ImageChops
+
 from diffusers_persona.errors import PersonaError
 from diffusers_persona.toybox import vocabulary as v
 from diffusers_persona.toybox.captions import parse, with_empty_words
@@ -10,7 +12,6 @@ from diffusers_persona.toybox.pipeline import MODELS
 from diffusers_persona.toybox.styles import apply_style
 from diffusers_persona.toybox.tokenizer import world_words
 from diffusers_persona.toybox.world import World, build_folder, sample_description
-from PIL import Image, ImageChops
 
 
 @pytest.fixture(scope="module")
