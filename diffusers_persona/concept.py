@@ -66,7 +66,9 @@ class Concept:
 
     def __repr__(self):
         kinds = "+".join(space.kind for space in self.spaces)
-        return f"Concept({self.phrase!r}, recipe={self.header['recipe']!r}, space={kinds}, tensors={len(self.tensors)})"
+        return (
+            f"Concept({self.phrase!r}, recipe={self.header['recipe']!r}, space={kinds}, tensors={len(self.tensors)})"
+        )
 
     # ------------------------------------------------------------------------------------------------------------ in use
 
@@ -115,7 +117,9 @@ class Concept:
         folder = Path(folder)
         payload = save({k: v.contiguous() for k, v in self.tensors.items()}, metadata={"format": "pt"})
         header = dict(self.header, tensors_sha256=hashlib.sha256(payload).hexdigest())
-        beside = stock.files(self) | {f"{PREVIEW_FOLDER}/{n:02d}.png": _png(picture) for n, picture in enumerate(self.previews)}
+        beside = stock.files(self) | {
+            f"{PREVIEW_FOLDER}/{n:02d}.png": _png(picture) for n, picture in enumerate(self.previews)
+        }
         for name, content in beside.items():
             write_whole(folder / name, content)
         write_whole(folder / CARD_FILE, card.render_card(header, files=list(beside), entry=self._entry()).encode())
@@ -160,9 +164,13 @@ def read_header(path: Path) -> dict:
         raise PersonaError(f"{path}: the header is no JSON object; this is no concept")
     for key, kind in REQUIRED.items():
         if not isinstance(header.get(key), kind):
-            raise PersonaError(f"{path}: key {key!r} is missing or not of type {kind.__name__}; this is no concept of ours")
+            raise PersonaError(
+                f"{path}: key {key!r} is missing or not of type {kind.__name__}; this is no concept of ours"
+            )
     if header["schema_version"] > SCHEMA_VERSION:
-        raise PersonaError(f"{path}: schema version {header['schema_version']} is newer than this library; upgrade diffusers-persona")
+        raise PersonaError(
+            f"{path}: schema version {header['schema_version']} is newer than this library; upgrade diffusers-persona"
+        )
     return header
 
 
@@ -170,7 +178,9 @@ def _space(index, entry, header):
     from .spaces import KINDS
 
     if not isinstance(entry, dict) or entry.get("kind") not in KINDS:
-        raise PersonaError(f"space number {index} of the concept is of unknown kind {entry!r:.80}; upgrade diffusers-persona")
+        raise PersonaError(
+            f"space number {index} of the concept is of unknown kind {entry!r:.80}; upgrade diffusers-persona"
+        )
     space = KINDS[entry["kind"]]
     fields = {field.name for field in dataclasses.fields(space)}
     try:
@@ -217,12 +227,18 @@ def _download(name, revision, token, cache_dir) -> Path:
 
     try:
         patterns = [HEADER_FILE, TENSOR_FILE, f"{PREVIEW_FOLDER}/*.png"]
-        return Path(snapshot_download(name, revision=revision, token=token, cache_dir=cache_dir, allow_patterns=patterns))
+        return Path(
+            snapshot_download(name, revision=revision, token=token, cache_dir=cache_dir, allow_patterns=patterns)
+        )
     except HFValidationError as error:
-        raise PersonaError(f"{name}: neither a folder nor a repository id like 'user/concept'; check the path") from error
+        raise PersonaError(
+            f"{name}: neither a folder nor a repository id like 'user/concept'; check the path"
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise PersonaError(f"{name}: no such folder, and the Hub gave no concept ({reason}); check the name or the network") from error
+        raise PersonaError(
+            f"{name}: no such folder, and the Hub gave no concept ({reason}); check the name or the network"
+        ) from error
 
 
 def _read(path: Path) -> bytes:

@@ -71,7 +71,14 @@ class _Trial:
         os.environ["PERSONA_CACHE"] = str(self.folder / "cache")
         try:
             return learn(
-                self.pipe, self.pictures, entry.id, token=token, noun="dog", seed=self.seed, progress=False, **{**numbers, **options}
+                self.pipe,
+                self.pictures,
+                entry.id,
+                token=token,
+                noun="dog",
+                seed=self.seed,
+                progress=False,
+                **{**numbers, **options},
             )
         finally:
             os.environ.pop("PERSONA_CACHE")

@@ -28,7 +28,9 @@ def write_whole(path: Path, content: bytes):
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise PersonaError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error
+        raise PersonaError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -47,5 +49,7 @@ def only_writer(folder: Path):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise PersonaError(f"{folder}: another process is learning into this folder; wait for it or choose another") from error
+            raise PersonaError(
+                f"{folder}: another process is learning into this folder; wait for it or choose another"
+            ) from error
         yield

@@ -136,7 +136,9 @@ def recipe(
         if not factory.__doc__:
             raise TypeError(f"recipe {name!r} needs a docstring that starts with the paper's title")
         if name in _REGISTRY and _REGISTRY[name].factory.__module__ != factory.__module__:
-            raise PersonaError(f"two recipes are called {name!r}: {_REGISTRY[name].factory.__module__} and {factory.__module__}")
+            raise PersonaError(
+                f"two recipes are called {name!r}: {_REGISTRY[name].factory.__module__} and {factory.__module__}"
+            )
         entry = RecipeEntry(
             id=name,
             name=factory.__doc__.strip().splitlines()[0].rstrip("."),
@@ -187,7 +189,9 @@ def get(name: str) -> RecipeEntry:
     import difflib
 
     near = difflib.get_close_matches(name, _REGISTRY, n=3, cutoff=0.4) or sorted(_REGISTRY)
-    raise PersonaError(f"there is no recipe {name!r}; did you mean {', '.join(near)}? `persona recipes` lists them all")
+    raise PersonaError(
+        f"there is no recipe {name!r}; did you mean {', '.join(near)}? `persona recipes` lists them all"
+    )
 
 
 def list_recipes(family: str | None = None, category: str | None = None, backbone: str | None = None):

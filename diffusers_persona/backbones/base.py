@@ -28,7 +28,11 @@ class Backbone:
     @classmethod
     def fits(cls, pipe) -> bool:
         """Whether `pipe` has exactly this family's components."""
-        names = {n for n in ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3") if getattr(pipe, n, None) is not None}
+        names = {
+            n
+            for n in ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
+            if getattr(pipe, n, None) is not None
+        }
         return names == {cls.denoiser_name, *cls.encoder_names}
 
     # ---------------------------------------------------------------------------------------------------- components
@@ -119,7 +123,11 @@ class Backbone:
         """Text encoder's name -> token ids [B, L], padded to the model's length."""
         return {
             name: tokenizer(
-                prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+                prompts,
+                padding="max_length",
+                max_length=tokenizer.model_max_length,
+                truncation=True,
+                return_tensors="pt",
             ).input_ids
             for name, tokenizer in self.tokenizers.items()
         }
@@ -200,6 +208,8 @@ def _stock_parameters(module):
     found = {}
     for path, parameter in module.named_parameters():
         if "lora_" not in path:
-            found.setdefault(path.replace("._persona.", ".").replace(".base_layer", ""), {})["._persona." in path] = parameter
+            found.setdefault(path.replace("._persona.", ".").replace(".base_layer", ""), {})["._persona." in path] = (
+                parameter
+            )
     for path, versions in found.items():
         yield path, versions.get(True, versions.get(False))

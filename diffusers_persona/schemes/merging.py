@@ -38,7 +38,9 @@ class ConstrainedKeyValueMerge:
 
         host = backbones.of(pipe)
         if len(captions) < 2:
-            raise PersonaError("the merge needs ordinary captions to keep the rest of the model in place; give captions=[...]")
+            raise PersonaError(
+                "the merge needs ordinary captions to keep the rest of the model in place; give captions=[...]"
+            )
         spaces, tensors = [], {}
         targets, owners = [], []
         for n, concept in enumerate(concepts):
@@ -48,7 +50,9 @@ class ConstrainedKeyValueMerge:
                     tensors |= {prefix + k: v for k, v in concept.tensors_of(i).items()}
                     spaces.append(dataclasses.replace(space, token=space.token or concept.token))
             with torch.no_grad(), concept.attach(pipe):
-                rows = self._features(host, self.prompt.format(phrase=concept.phrase), after=self.prompt.partition("{")[0])
+                rows = self._features(
+                    host, self.prompt.format(phrase=concept.phrase), after=self.prompt.partition("{")[0]
+                )
             targets.append(rows)
             owners += [n] * len(rows)
         with torch.no_grad():
@@ -70,7 +74,10 @@ class ConstrainedKeyValueMerge:
             token=" ".join(c.token for c in concepts),
             noun=" ".join(c.noun for c in concepts),
             phrase=" and ".join(c.phrase for c in concepts),
-            training={"merged": [{"token": c.token, "noun": c.noun, "digest": c.digest} for c in concepts], "captions": len(captions)},
+            training={
+                "merged": [{"token": c.token, "noun": c.noun, "digest": c.digest} for c in concepts],
+                "captions": len(captions),
+            },
             spaces=[{"kind": s.kind, **dataclasses.asdict(s)} for s in (*spaces, kind)],
         )
         return Concept(header=header, tensors=tensors)
@@ -101,7 +108,9 @@ def merge(concepts, pipe, *, captions=None):
 
     names = {concept.header["recipe"] for concept in concepts}
     if len(concepts) < 2 or len(names) != 1:
-        raise PersonaError(f"a merge takes two or more concepts of one recipe; given: {len(concepts)} of {', '.join(sorted(names))}")
+        raise PersonaError(
+            f"a merge takes two or more concepts of one recipe; given: {len(concepts)} of {', '.join(sorted(names))}"
+        )
     entry = get(names.pop())
     scheme = entry.build().merge
     if scheme is None:
@@ -112,7 +121,9 @@ def merge(concepts, pipe, *, captions=None):
 def _weight_paths(concepts):
     paths = [{k.split(".", 2)[2] for k in c.tensors if k.split(".", 2)[1] == "key_weights"} for c in concepts]
     if any(p != paths[0] for p in paths):
-        raise PersonaError("the concepts do not change the same layers; merge concepts of one recipe with the same numbers")
+        raise PersonaError(
+            "the concepts do not change the same layers; merge concepts of one recipe with the same numbers"
+        )
     return sorted(paths[0])
 
 

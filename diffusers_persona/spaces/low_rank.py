@@ -84,7 +84,9 @@ class LowRank:
             torch.manual_seed(subject.seed)
             for component, (module, targets) in components.items():
                 if not any(name.endswith(tuple(targets)) for name, _ in module.named_modules()):
-                    raise PersonaError(f"no layer of {component} ends with one of {', '.join(targets)}; check targets=")
+                    raise PersonaError(
+                        f"no layer of {component} ends with one of {', '.join(targets)}; check targets="
+                    )
                 inject_adapter_in_model(self.peft_config(targets), module, ADAPTER)
                 learner.parameters |= _adapter_parameters(component, module)
         return learner
@@ -132,7 +134,9 @@ def group(tensors) -> dict[str, dict]:
     for key, tensor in tensors.items():
         path, marker, part = key.partition(".lora_")
         if not marker:
-            raise PersonaError(f"key {key!r} is no low-rank tensor (expected <module>.lora_A.weight or .lora_B.weight)")
+            raise PersonaError(
+                f"key {key!r} is no low-rank tensor (expected <module>.lora_A.weight or .lora_B.weight)"
+            )
         modules.setdefault(path, {})["lora_" + part.removesuffix(".default")] = tensor
     for path, parts in modules.items():
         missing = {"lora_A.weight", "lora_B.weight"} - set(parts)

@@ -55,9 +55,13 @@ class ConceptTokens:
             PersonaError: when the tokenizer knows the word already.
         """
         if token in self.tables:
-            raise PersonaError(f"token {token!r} is taken by a concept that is attached already; detach it, or learn with another token")
+            raise PersonaError(
+                f"token {token!r} is taken by a concept that is attached already; detach it, or learn with another token"
+            )
         if knows(self.tokenizer, token):
-            raise PersonaError(f"token {token!r} is a word that the tokenizer knows already; choose a new one such as '<my-concept>'")
+            raise PersonaError(
+                f"token {token!r} is a word that the tokenizer knows already; choose a new one such as '<my-concept>'"
+            )
         self.tables[token] = table
         self._known = -1
 
@@ -127,6 +131,11 @@ def _dressed(stock: type) -> type:
 
         forwarded = ("decode", "batch_decode", "convert_ids_to_tokens", "convert_tokens_to_ids", "tokenize", "encode")
         body = {name: forward(name) for name in forwarded if hasattr(stock, name)}
-        body |= {"__call__": call, "__module__": stock.__module__, "__qualname__": stock.__qualname__, "__doc__": stock.__doc__}
+        body |= {
+            "__call__": call,
+            "__module__": stock.__module__,
+            "__qualname__": stock.__qualname__,
+            "__doc__": stock.__doc__,
+        }
         _CLASSES[stock] = type(stock.__name__, (stock,), body)
     return _CLASSES[stock]

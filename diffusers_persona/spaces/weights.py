@@ -26,7 +26,9 @@ def _prepare(host, names) -> Learner:
         parameter = nn.Parameter(module._parameters[name].detach().float().clone())
         module._parameters[name] = learner.parameters[path] = parameter
     if not learner.parameters:
-        raise PersonaError("no weight of this model is chosen by the recipe's space; check attention= and projections=")
+        raise PersonaError(
+            "no weight of this model is chosen by the recipe's space; check attention= and projections="
+        )
     return learner
 
 

@@ -48,7 +48,9 @@ class Word:
             initial = self._initial(encoder, host.tokenizers[name], subject, subject.seed + i)
             learner.constants[f"{name}.initial"] = initial
             learner.parameters[f"{name}.embedding"] = nn.Parameter(initial.clone())
-        self._install(host, subject.token, {n: learner.parameters[f"{n}.embedding"] for n in host.text_encoders}, Grip(key=()))
+        self._install(
+            host, subject.token, {n: learner.parameters[f"{n}.embedding"] for n in host.text_encoders}, Grip(key=())
+        )
         return learner
 
     def attach(self, host, tensors, grip: Grip):
@@ -131,4 +133,6 @@ def rare_word(tokenizer) -> str:
     for word in RARE_WORDS:
         if len(pieces(tokenizer, word)) == 1:
             return word
-    raise PersonaError(f"the tokenizer splits each of {', '.join(RARE_WORDS)}: name a rare single-token word with token=")
+    raise PersonaError(
+        f"the tokenizer splits each of {', '.join(RARE_WORDS)}: name a rare single-token word with token="
+    )

@@ -88,6 +88,7 @@ def _train_decoder(work: Path, minutes: float, seed: int) -> None:
 
 
 def load_autoencoder(work: Path):
+    """The trained autoencoder of `work`."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL.from_pretrained(work / "autoencoder")
@@ -147,12 +148,14 @@ def export_pipeline(work: Path, folder: Path = MODELS / "pipeline") -> None:
 
 
 def build_instruments(work: Path) -> None:
+    """Train the scorers and measure them on real pictures."""
     from .instruments.build import train_instruments
 
     train_instruments(work)
 
 
 def build_shipped_concepts(work: Path) -> None:
+    """Render the held-out concepts and the class pictures into the package."""
     from .class_sets import build_class_pictures
     from .held_out import FOLDER
     from .held_out_build import build_concepts
@@ -163,6 +166,7 @@ def build_shipped_concepts(work: Path) -> None:
 
 
 def build_card(work: Path) -> None:
+    """Measure the models and write their card."""
     from .card import write_card
 
     write_card(work)

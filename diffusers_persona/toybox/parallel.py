@@ -29,10 +29,12 @@ def _enter(rank: int, processes: int, task: Callable[..., None], arguments: tupl
 
 
 def rank() -> int:
+    """This process' number, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def processes() -> int:
+    """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 

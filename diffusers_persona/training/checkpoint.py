@@ -46,12 +46,16 @@ def load(folder: Path, *, parameters: dict, optimizer, average: dict | None) -> 
             note = json.loads(file.metadata()["state"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise PersonaError(f"{path}: not a readable checkpoint ({error}); delete it and learn from the start") from error
+        raise PersonaError(
+            f"{path}: not a readable checkpoint ({error}); delete it and learn from the start"
+        ) from error
     for kind, targets in (("parameter", parameters), ("average", average or {})):
         for name, target in targets.items():
             saved = tensors.get(f"{kind}/{name}")
             if saved is None or saved.shape != target.shape:
-                raise PersonaError(f"{path}: {kind} {name!r} is missing or of another shape; it belongs to another run")
+                raise PersonaError(
+                    f"{path}: {kind} {name!r} is missing or of another shape; it belongs to another run"
+                )
             target.copy_(saved)
     state: dict = {}
     for key, tensor in tensors.items():

@@ -71,7 +71,8 @@ class Source:
         shape = latents.shape[-2:]
         whole = torch.ones(1, *shape)
         rows = [
-            whole if m is None else torch.nn.functional.interpolate(m[None].float(), shape, mode="area")[0] for m in masks
+            whole if m is None else torch.nn.functional.interpolate(m[None].float(), shape, mode="area")[0]
+            for m in masks
         ]
         return torch.stack(rows).to(latents.device)
 
@@ -87,7 +88,9 @@ class Examples:
         random = generator(self.seed, part)
         latents, masks, prompts = self.concept.draw(self.batch_size, part * self.batch_size, random, self.seed)
         if self.prior is not None:
-            more, more_masks, more_prompts = self.prior.draw(self.batch_size, part * self.batch_size, random, self.seed + 1)
+            more, more_masks, more_prompts = self.prior.draw(
+                self.batch_size, part * self.batch_size, random, self.seed + 1
+            )
             masks = _stack_masks(masks, more_masks, latents, more)
             latents, prompts = torch.cat([latents, more]), prompts + more_prompts
         return Batch(latents=latents, masks=masks, prompts=prompts, concept_rows=self.batch_size), random

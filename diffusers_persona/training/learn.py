@@ -96,8 +96,10 @@ def learn(
     _check_precision(precision)
     token = _token(token, noun, declared, host)
     resolution = resolution or host.resolution
-    pictures = images if isinstance(images, ImageSet) else load_images(
-        images, masks=masks, on_error=on_image_error, resolution=resolution
+    pictures = (
+        images
+        if isinstance(images, ImageSet)
+        else load_images(images, masks=masks, on_error=on_image_error, resolution=resolution)
     )
     plan = {
         "recipe": entry.id if entry else "custom",
@@ -154,7 +156,9 @@ def learn(
 def _resolve(recipe, host, numbers, accumulation) -> tuple[RecipeEntry | None, Recipe, dict[str, Any]]:
     if isinstance(recipe, Recipe):
         if numbers:
-            raise PersonaError(f"numbers {', '.join(numbers)}: a Recipe object has its numbers already; set them in it")
+            raise PersonaError(
+                f"numbers {', '.join(numbers)}: a Recipe object has its numbers already; set them in it"
+            )
         entry, declared, resolved = None, recipe, {}
     else:
         entry = get(recipe)
@@ -165,7 +169,9 @@ def _resolve(recipe, host, numbers, accumulation) -> tuple[RecipeEntry | None, R
         resolved = entry.resolve(numbers, miniature=host.miniature)
         declared = entry.factory(**resolved)
     if accumulation != 1:
-        declared = dataclasses.replace(declared, method=dataclasses.replace(declared.method, accumulation=accumulation))
+        declared = dataclasses.replace(
+            declared, method=dataclasses.replace(declared.method, accumulation=accumulation)
+        )
     return entry, declared, resolved
 
 
@@ -186,7 +192,9 @@ def _token(token, noun, declared, host) -> str:
         raise PersonaError(f"token={token!r}: a token is one word without spaces, e.g. '<my-dog>'")
     if new_word:
         if any(knows(tokenizer, token) for tokenizer in tokenizers):
-            raise PersonaError(f"token={token!r} is a word that the model knows already; choose a new one such as '<{token}>'")
+            raise PersonaError(
+                f"token={token!r} is a word that the model knows already; choose a new one such as '<{token}>'"
+            )
         return token
     for tokenizer in tokenizers:
         parts = pieces(tokenizer, token)
@@ -217,7 +225,9 @@ def _open_run(folder: Path, plan: dict, resume: bool) -> Concept | None:
             raise PersonaError(f"{path}: not readable; learn into a new folder") from error
         changed = [key for key in present if earlier.get(key) != present[key]]
         if changed:
-            raise PersonaError(f"{folder} holds another run: {', '.join(changed)} differ; use the same settings or a new folder")
+            raise PersonaError(
+                f"{folder} holds another run: {', '.join(changed)} differ; use the same settings or a new folder"
+            )
         if (folder / HEADER_FILE).exists():
             return Concept.from_pretrained(folder)
         return None
@@ -235,7 +245,9 @@ def _prior(pipe, host, declared, noun, seed, resolution, prior_images, progress)
     counts = [loss.count for loss in declared.method.losses if loss.weight and hasattr(loss, "count")]
     if not counts:
         if prior_images is not None:
-            raise PersonaError("prior_images is given, but no loss of this recipe uses it; set prior_weight above 0, or leave it out")
+            raise PersonaError(
+                "prior_images is given, but no loss of this recipe uses it; set prior_weight above 0, or leave it out"
+            )
         return None
     if prior_images is not None:
         return load_images(prior_images, resolution=resolution)
@@ -298,7 +310,9 @@ class _Maker:
     def __call__(self, loop) -> Concept:
         losses = loop.record["losses"]
         stride = max(1, len(losses) // 100)
-        curve = [round(sum(losses[i : i + stride]) / len(losses[i : i + stride]), 6) for i in range(0, len(losses), stride)]
+        curve = [
+            round(sum(losses[i : i + stride]) / len(losses[i : i + stride]), 6) for i in range(0, len(losses), stride)
+        ]
         plan = self.plan
         header = {
             "schema_version": SCHEMA_VERSION,

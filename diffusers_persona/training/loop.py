@@ -50,7 +50,9 @@ class Loop:
         self.losses = [loss for loss in self.method.losses if loss.weight]
         self.schedule = self.host.noise_schedule()
         self.parameters = {
-            f"{i}.{kind}.{name}": p for (i, kind), learner in self.learners.items() for name, p in learner.parameters.items()
+            f"{i}.{kind}.{name}": p
+            for (i, kind), learner in self.learners.items()
+            for name, p in learner.parameters.items()
         }
         self.optimizer = optimisers.make(self.method, self.learners)
         self.average = None

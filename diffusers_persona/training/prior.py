@@ -16,7 +16,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PERSONA_CACHE") or Path.home() / ".cache" / "diffusers_persona")
 
 
-def generated(pipe, host, prompt: str, count: int, *, seed: int, resolution: int, report, at_once: int = 8) -> ImageSet:
+def generated(
+    pipe, host, prompt: str, count: int, *, seed: int, resolution: int, report, at_once: int = 8
+) -> ImageSet:
     """`count` pictures of `prompt` by the frozen `pipe`, each written as soon as it is made.
 
     Args:

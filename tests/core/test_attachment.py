@@ -266,7 +266,9 @@ def test_an_image_to_image_pipeline_made_from_the_first_shares_the_concept(attac
     picture = tiny_pictures(1)[0]
 
     def run(prompt):
-        options = dict(strength=0.9, num_inference_steps=3, output_type="np", generator=torch.Generator().manual_seed(0))
+        options = dict(
+            strength=0.9, num_inference_steps=3, output_type="np", generator=torch.Generator().manual_seed(0)
+        )
         return other(prompt, image=picture, **options).images
 
     assert not same(run("a photo of <toy>"), run("a photo of dog dog"), 1e-4)

@@ -30,7 +30,9 @@ def test_losses_are_mean_squared_errors_of_their_rows():
 
 def test_a_mask_limits_the_loss_to_its_part():
     prediction = torch.tensor([[[[1.0, 5.0]]]])
-    step = Step(prediction=prediction, target=torch.zeros(1, 1, 1, 2), masks=torch.tensor([[[[1.0, 0.0]]]]), concept_rows=1)
+    step = Step(
+        prediction=prediction, target=torch.zeros(1, 1, 1, 2), masks=torch.tensor([[[[1.0, 0.0]]]]), concept_rows=1
+    )
     assert losses.Denoising()(step) == 1.0
 
 
@@ -56,7 +58,18 @@ def test_every_picture_is_seen_once_a_round():
 
 def test_learning_lowers_the_loss(pipe, pictures):
     seen = []
-    learn(pipe, pictures, "lora", noun="dog", steps=60, batch_size=4, rank=8, lr=2e-2, progress=False, callback=lambda n, l: seen.append(l))
+    learn(
+        pipe,
+        pictures,
+        "lora",
+        noun="dog",
+        steps=60,
+        batch_size=4,
+        rank=8,
+        lr=2e-2,
+        progress=False,
+        callback=lambda n, l: seen.append(l),
+    )
     assert np.mean(seen[-15:]) < 0.97 * np.mean(seen[:15])
 
 
@@ -99,10 +112,27 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(pipe, picture
 
     monkeypatch.setattr(losses.Denoising, "__call__", broken)
     with pytest.raises(PersonaError, match="nan at step 3"):
-        learn(pipe, pictures, "textual-inversion", noun="dog", steps=5, output=tmp_path, checkpoint_every=1, progress=False)
+        learn(
+            pipe,
+            pictures,
+            "textual-inversion",
+            noun="dog",
+            steps=5,
+            output=tmp_path,
+            checkpoint_every=1,
+            progress=False,
+        )
     monkeypatch.undo()
     resumed = learn(
-        pipe, pictures, "textual-inversion", noun="dog", steps=5, output=tmp_path, checkpoint_every=1, resume=True, progress=False
+        pipe,
+        pictures,
+        "textual-inversion",
+        noun="dog",
+        steps=5,
+        output=tmp_path,
+        checkpoint_every=1,
+        resume=True,
+        progress=False,
     )
     assert resumed.header["training"]["steps"] == 5
 
@@ -133,7 +163,9 @@ def test_a_killed_run_goes_on_to_the_bit_identical_concept(recipe, tmp_path, mon
         process.stdout.readline()
         wanted = random.uniform(0.05, 0.6)
         deadline = time.monotonic() + 60
-        while not (output / "checkpoint.safetensors").exists() and process.poll() is None and time.monotonic() < deadline:
+        while (
+            not (output / "checkpoint.safetensors").exists() and process.poll() is None and time.monotonic() < deadline
+        ):
             time.sleep(0.005)
         time.sleep(wanted)
         if process.poll() is None:
@@ -148,7 +180,9 @@ def test_a_killed_run_goes_on_to_the_bit_identical_concept(recipe, tmp_path, mon
 
 def test_a_finished_run_is_returned_and_not_repeated(pipe, learned, tmp_path):
     first = learned(pipe, "lora", output=tmp_path / "run")
-    again = learned(pipe, "lora", output=tmp_path / "run", resume=True, callback=lambda *a: pytest.fail("it learned again"))
+    again = learned(
+        pipe, "lora", output=tmp_path / "run", resume=True, callback=lambda *a: pytest.fail("it learned again")
+    )
     assert again.digest == first.digest
 
 
@@ -279,7 +313,9 @@ def test_a_static_augmentation_is_encoded_once_and_a_random_one_at_each_step(pip
 
     calls = []
     original = Backbone.encode_images
-    monkeypatch.setattr(Backbone, "encode_images", lambda self, pixels: calls.append(len(pixels)) or original(self, pixels))
+    monkeypatch.setattr(
+        Backbone, "encode_images", lambda self, pixels: calls.append(len(pixels)) or original(self, pixels)
+    )
     built = recipes.get("textual-inversion").build(steps=3, batch_size=2)
 
     def encoded(*augmentation):

@@ -40,12 +40,8 @@ def test_an_unknown_recipe_is_refused_with_the_nearest_name():
 
 
 def test_the_repr_of_a_recipe_rebuilds_it():
-    from diffusers_persona.inversion import Data, Optimization, Phase
-    from diffusers_persona.inversion.augmentation import ResizeWithCaption
-    from diffusers_persona.inversion.prompts import Captions, Fixed, Neutral
-    from diffusers_persona.losses import Denoising, PriorPreservation
-    from diffusers_persona.schemes import ConstrainedKeyValueMerge, Prompting
-    from diffusers_persona.spaces import KeyWeights, LowRank, Weights, Word
+    from diffusers_persona.inversion import Phase
+    from diffusers_persona.inversion.prompts import Captions
 
     names = dict(locals(), Recipe=Recipe)
     assert Phase and Captions
@@ -79,7 +75,9 @@ def test_a_plugin_adds_a_recipe_by_entry_point(monkeypatch):
 
     import diffusers_persona.recipe as registry
 
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Point] if group == registry.ENTRY_POINTS else [])
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda group: [Point] if group == registry.ENTRY_POINTS else []
+    )
     monkeypatch.setattr(registry, "_loaded", False)
     try:
         assert recipes.get("two-words").space == ["word"]

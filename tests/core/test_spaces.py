@@ -62,7 +62,9 @@ def test_a_word_takes_the_place_of_its_token_embedding(pipe):
     grip.release()
     words = pipe.tokenizer("a cat", return_tensors="pt").input_ids[0]
     table, positions = encoder.get_input_embeddings().weight, encoder.embeddings.position_embedding.weight
-    expected = torch.stack([table[words[0]], table[words[1]], vectors[0], vectors[1], table[words[2]], table[words[3]]])
+    expected = torch.stack(
+        [table[words[0]], table[words[1]], vectors[0], vectors[1], table[words[2]], table[words[3]]]
+    )
     assert torch.allclose(seen["inputs_embeds"][0, :6], expected + positions[:6], atol=1e-6)
 
 

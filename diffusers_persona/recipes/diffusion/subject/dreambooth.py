@@ -16,7 +16,14 @@ from ....recipe import Recipe, recipe
     miniature=dict(steps=150, lr=2e-4, batch_size=4, prior_count=64),
 )
 def dreambooth(
-    *, steps=1000, lr=5e-6, batch_size=1, prior_weight=1.0, prior_count=200, train_text_encoder=False, weight_decay=1e-2
+    *,
+    steps=1000,
+    lr=5e-6,
+    batch_size=1,
+    prior_weight=1.0,
+    prior_count=200,
+    train_text_encoder=False,
+    weight_decay=1e-2,
 ):
     """DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven Generation."""
     return Recipe(
