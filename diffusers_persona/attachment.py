@@ -83,7 +83,8 @@ def _check_base(concept, host):
     base = concept.header.get("base_model") or {}
     if base.get("family") and base["family"] != host.name:
         raise PersonaError(
-            f"concept {concept.token!r} was learned on a {base['family']} model and does not fit {type(host.pipe).__name__} "
+            f"concept {concept.token!r} was learned on a {base['family']} model and does not fit "
+            f"{type(host.pipe).__name__} "
             f"({host.name}); attach it to a {base['family']} pipeline or learn it anew"
         )
     if base.get("fingerprint") and base["fingerprint"] != host.fingerprint():

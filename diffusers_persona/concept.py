@@ -21,8 +21,8 @@ class Concept:
     """Tensors in one or several inversion spaces, and the header that tells what they are.
 
     Attributes:
-        header: what ``concept.json`` holds: recipe and numbers, token, noun, spaces, base model, training record, licence,
-            consent, library versions. Plain JSON values.
+        header: what ``concept.json`` holds: recipe and numbers, token, noun, spaces, base model, training record,
+            licence, consent, library versions. Plain JSON values.
         tensors: ``"<index of the space>.<kind>.<name>"`` -> float tensor.
         previews: pictures (PIL) that show the concept.
     """
@@ -33,7 +33,7 @@ class Concept:
         self.previews = list(previews)
         self.spaces = [_space(i, entry, header) for i, entry in enumerate(header["spaces"])]
 
-    # -------------------------------------------------------------------------------------------------------- what it is
+    # ------------------------------------------------------------------------------------------------------ what it is
 
     @property
     def token(self) -> str:
@@ -70,7 +70,7 @@ class Concept:
             f"Concept({self.phrase!r}, recipe={self.header['recipe']!r}, space={kinds}, tensors={len(self.tensors)})"
         )
 
-    # ------------------------------------------------------------------------------------------------------------ in use
+    # ---------------------------------------------------------------------------------------------------------- in use
 
     def attach(self, pipe, scale: float = 1.0, region=None, window: tuple[float, float] = (0.0, 1.0)):
         """Puts the concept to work in a stock pipeline.
@@ -102,7 +102,7 @@ class Concept:
         except PersonaError:
             return None
 
-    # ------------------------------------------------------------------------------------------------------------ on disk
+    # --------------------------------------------------------------------------------------------------------- on disk
 
     def save_pretrained(self, folder) -> Path:
         """Writes the concept's folder: header, tensors, card, previews, and the stock files that its spaces have.
@@ -142,7 +142,8 @@ class Concept:
         expected = header.pop("tensors_sha256", None)
         if expected is not None and hashlib.sha256(payload).hexdigest() != expected:
             raise PersonaError(
-                f"{folder / TENSOR_FILE}: the tensors are not those of {HEADER_FILE} (a damaged file or an interrupted save); "
+                f"{folder / TENSOR_FILE}: the tensors are not those of {HEADER_FILE} (a damaged file "
+                "or an interrupted save); "
                 "copy the folder again, or learn with resume"
             )
         return cls(header=header, tensors=_tensors(payload, folder / TENSOR_FILE), previews=_previews(folder))

@@ -13,8 +13,8 @@ from ..errors import PersonaError
 class Backbone:
     """A latent diffusion pipeline with a convolutional denoiser (``unet``), seen through the terms of this library.
 
-    Shapes: pictures [B, 3, H, W] in [-1, 1]; latents [B, c, h, w] with about unit variance; text conditions as a dict of
-    tensors whose first axis is the batch.
+    Shapes: pictures [B, 3, H, W] in [-1, 1]; latents [B, c, h, w] with about unit variance; text conditions as a dict
+    of tensors whose first axis is the batch.
     """
 
     name: ClassVar[str]
@@ -83,7 +83,8 @@ class Backbone:
         if name in self.encoder_names:
             return self.text_encoders[name]
         raise PersonaError(
-            f"the concept changes {name!r}, which a {self.name} model does not have; it was learned on another kind of model"
+            f"the concept changes {name!r}, which a {self.name} model does not have; it was learned "
+            "on another kind of model"
         )
 
     def locate(self, root, inner: str, path: str):
@@ -98,7 +99,8 @@ class Backbone:
             except AttributeError:
                 continue
         raise PersonaError(
-            f"layer {path}: {type(self.pipe).__name__} has no such layer; attach the concept to the kind of model that it was learned on"
+            f"layer {path}: {type(self.pipe).__name__} has no such layer; attach the concept to the "
+            "kind of model that it was learned on"
         )
 
     def attention_layers(self, attention: str = "all") -> list[str]:

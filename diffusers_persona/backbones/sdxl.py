@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: a UNet with two CLIP text encoders, a pooled text vector and the picture's size as conditions."""
+"""Stable Diffusion XL: a UNet with two CLIP text encoders, a pooled text vector and the picture's size."""
 
 from __future__ import annotations
 

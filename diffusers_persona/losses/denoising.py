@@ -38,7 +38,8 @@ def squared_error(prediction: Tensor, target: Tensor, masks: Tensor | None) -> T
 class Denoising:
     """E |target - prediction|^2 on the concept's pictures; inside the masks where pictures have masks.
 
-    Source: Ho et al., arXiv 2006.11239, equation 14; the target is the noise, or v for v-prediction hosts (arXiv 2202.00512).
+    Source: Ho et al., arXiv 2006.11239, equation 14. The target is the noise, or v for v-prediction hosts
+    (arXiv 2202.00512).
     """
 
     weight: float = 1.0
@@ -54,8 +55,8 @@ class Denoising:
 class PriorPreservation:
     """The denoising loss on pictures of the class, so that the model does not forget what the class word means.
 
-    Source: Ruiz et al., arXiv 2208.12242, equation 2. Pictures are generated once by the frozen model from "a <noun>", or
-    come from the caller's folder of real pictures.
+    Source: Ruiz et al., arXiv 2208.12242, equation 2. Pictures are generated once by the frozen model from "a
+    <noun>", or come from the caller's folder of real pictures.
 
     Attributes:
         weight: lambda; 0 switches the loss, and the work for it, off.

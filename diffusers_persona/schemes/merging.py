@@ -12,8 +12,8 @@ from ..errors import PersonaError
 class ConstrainedKeyValueMerge:
     """Custom Diffusion's closed-form merge of cross-attention keys and values.
 
-    Source: Kumari et al., arXiv 2212.04488, section 3.2. Text features are the rows after the start token; those of the
-    words "photo of a" are left out of the constraints.
+    Source: Kumari et al., arXiv 2212.04488, section 3.2. Text features are the rows after the start token; those of
+    the words "photo of a" are left out of the constraints.
 
     Attributes:
         prompt: each concept's constraint; ``{phrase}`` is what stands for the concept.
@@ -83,7 +83,7 @@ class ConstrainedKeyValueMerge:
         return Concept(header=header, tensors=tensors)
 
     def _features(self, host, prompt, after=""):
-        """Rows [m, d] of the text features of `prompt`, after the start token and the words `after`, without padding."""
+        """Rows [m, d] of the text features of `prompt` behind the start token and the words `after`, no padding."""
         ids = host.tokenize([prompt])
         name = host.encoder_names[0]
         tokenizer = host.tokenizers[name]

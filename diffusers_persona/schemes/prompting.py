@@ -11,8 +11,8 @@ class Prompting:
     """The plainest scheme.
 
     Attributes:
-        with_noun: whether the phrase is "<token> <noun>" ("sks dog") or the token alone; None chooses the token alone for
-            concepts that bring a new word initialised from the noun.
+        with_noun: whether the phrase is "<token> <noun>" ("sks dog") or the token alone; None chooses the token alone
+            for concepts that bring a new word initialised from the noun.
     """
 
     kind: ClassVar[str] = "prompting"

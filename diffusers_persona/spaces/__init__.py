@@ -1,4 +1,4 @@
-"""Inversion spaces: where a concept lives. A space is a frozen declaration; its mechanism loads torch only when used."""
+"""Inversion spaces: where a concept lives. A space is a frozen declaration that loads torch only when used."""
 
 from .base import Grip, Learner, Space, Subject
 from .low_rank import LowRank

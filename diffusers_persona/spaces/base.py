@@ -30,8 +30,8 @@ class Subject:
 class Space(Protocol):
     """An inversion space: a frozen declaration with the two halves of its mechanism.
 
-    ``kind`` names the space in headers and listings; ``adds_token`` tells whether it brings a new word to the tokenizer;
-    ``trains_text`` whether prompts must be encoded anew at each step.
+    ``kind`` names the space in headers and listings; ``adds_token`` tells whether it brings a new word to the
+    tokenizer; ``trains_text`` whether prompts must be encoded anew at each step.
     """
 
     kind: ClassVar[str]

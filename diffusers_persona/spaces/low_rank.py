@@ -1,6 +1,7 @@
 """Low-rank space: W' = W + (alpha / r) B A, trained through PEFT and folded when attached.
 
-Source: Hu et al., LoRA, arXiv 2106.09685, equation 3; rank-stabilised scaling alpha / sqrt(r): arXiv 2312.03732; DoRA: arXiv 2402.09353.
+Source: Hu et al., LoRA, arXiv 2106.09685, equation 3; rank-stabilised scaling alpha / sqrt(r): arXiv 2312.03732;
+    DoRA: arXiv 2402.09353.
 """
 
 from __future__ import annotations

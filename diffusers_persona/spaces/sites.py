@@ -1,7 +1,8 @@
-"""Where concepts touch a host: one site a module, shared by all concepts, gone without a trace when the last one leaves.
+"""Where concepts touch a host: one site a module, shared by all concepts, gone when the last one leaves.
 
-A site never replaces a module, an attention processor or a pipeline class. `WeightSite` swaps the parameters of a module
-for folded copies; `EmbeddingSite` is a `ModelHook` on the text embeddings; `Bus` follows the denoising progress.
+A site never replaces a module, an attention processor or a pipeline class. `WeightSite` swaps the parameters of a
+module for folded copies; `EmbeddingSite` is a `ModelHook` on the text embeddings; `Bus` follows the denoising
+progress.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Hidden(nn.Module):
         pass
 
 
-# ---------------------------------------------------------------------------------------------------------------- weights
+# ------------------------------------------------------------------------------------------------------------- weights
 
 
 @dataclasses.dataclass
@@ -42,8 +43,8 @@ class Edit:
 class WeightSite(Hidden):
     """The edited parameters of one module.
 
-    The stock parameters move in here as they are; the module meanwhile holds ``stock + sum of strength x delta``, summed in
-    float32 in the order of the edits' keys. A concept attached costs nothing at inference.
+    The stock parameters move in here as they are; the module meanwhile holds ``stock + sum of strength x delta``,
+    summed in float32 in the order of the edits' keys. A concept attached costs nothing at inference.
     """
 
     def __init__(self, module: nn.Module, parent: nn.Module | None):
@@ -114,14 +115,14 @@ def unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
-# ------------------------------------------------------------------------------------------------------------- embeddings
+# ---------------------------------------------------------------------------------------------------------- embeddings
 
 
 class EmbeddingSite(ModelHook):
     """Puts learned vectors in the place of token embeddings, on a text encoder's embeddings module.
 
-    `rows()` maps token id -> vector [d]; ids beyond the table never reach it. The vocabulary, the table and the config stay
-    as they are, so stock textual inversion, saving and reloading do not notice.
+    `rows()` maps token id -> vector [d]; ids beyond the table never reach it. The vocabulary, the table and the
+    config stay as they are, so stock textual inversion, saving and reloading do not notice.
     """
 
     name = "persona.embeddings"
@@ -141,14 +142,15 @@ class EmbeddingSite(ModelHook):
         return (), dict(kwargs, input_ids=None, position_ids=position_ids, inputs_embeds=inputs_embeds)
 
 
-# -------------------------------------------------------------------------------------------------------------------- bus
+# ----------------------------------------------------------------------------------------------------------------- bus
 
 
 class Bus(ModelHook):
     """Run-time state that all concepts on one denoiser share: today the progress of denoising.
 
-    A hook on the timestep projection (a child of the denoiser, so that offloading does not lose it) reads the timestep;
-    `progress` runs from 0 (pure noise) to 1 (picture). It is registered only while a concept with a window is attached.
+    A hook on the timestep projection (a child of the denoiser, so that offloading does not lose it) reads the
+    timestep; `progress` runs from 0 (pure noise) to 1 (picture). It is registered only while a concept with a window
+    is attached.
     """
 
     name = "persona.bus"

@@ -1,7 +1,7 @@
-"""Concept tokens: new words that a tokenizer understands while concepts are attached, without a change of its vocabulary.
+"""Concept tokens: new words that a tokenizer understands while concepts are attached; its vocabulary stays.
 
-The tokenizer object stays the user's own and keeps its state; only its class is exchanged for a subclass that encodes text
-with a private copy which also knows the concept tokens. Saving writes the stock vocabulary.
+The tokenizer object stays the user's own and keeps its state; only its class is exchanged for a subclass that encodes
+text with a private copy which also knows the concept tokens. Saving writes the stock vocabulary.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class ConceptTokens:
         """
         if token in self.tables:
             raise PersonaError(
-                f"token {token!r} is taken by a concept that is attached already; detach it, or learn with another token"
+                f"token {token!r} is taken by a concept that is attached already; detach it, or learn "
+                "with another token"
             )
         if knows(self.tokenizer, token):
             raise PersonaError(
@@ -74,7 +75,7 @@ class ConceptTokens:
             del self.tokenizer.__dict__["_persona_tokens"]
 
     def encoder(self):
-        """A private copy of the tokenizer that knows the concept tokens; made anew when the stock vocabulary has grown."""
+        """A private copy of the tokenizer that knows the concept tokens; made anew when the stock one has grown."""
         size = self.stock_class.__len__(self.tokenizer)
         if self._known != size:
             tokens = self.tokenizer.__dict__.pop("_persona_tokens")

@@ -1,7 +1,7 @@
 """Parameter space: the concept is new values of the host's own weights, all of them or the key ones.
 
-Sources: Ruiz et al., DreamBooth, arXiv 2208.12242 (all weights); Kumari et al., Custom Diffusion, arXiv 2212.04488, section 3.1
-(keys and values of the cross-attention).
+Sources: Ruiz et al., DreamBooth, arXiv 2208.12242 (all weights); Kumari et al., Custom Diffusion, arXiv 2212.04488,
+section 3.1 (keys and values of the cross-attention).
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ class KeyWeights:
         unknown = set(self.projections) - set(PROJECTIONS)
         if unknown or self.attention not in ("cross", "self", "all"):
             raise PersonaError(
-                f"KeyWeights(attention={self.attention!r}, projections={self.projections}): attention is cross, self or all; "
+                f"KeyWeights(attention={self.attention!r}, projections={self.projections}): attention "
+                "is cross, self or all; "
                 f"projections are of {', '.join(PROJECTIONS)}"
             )
 

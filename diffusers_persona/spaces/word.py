@@ -21,7 +21,8 @@ class Word:
     Attributes:
         vectors: embedding vectors (positions in the prompt) a token; >= 1.
         init: first value of each vector: ``"noun"`` (the class word; the mean of its tokens when it has several),
-            ``"rare"`` (a word that is rare in captions) or ``"random"`` (a normal variable with the table's mean and deviation).
+            ``"rare"`` (a word that is rare in captions) or ``"random"`` (a normal variable with the table's mean and
+            deviation).
         token: the word; None for the concept's own token (set in the headers of merged concepts).
     """
 

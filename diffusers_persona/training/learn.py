@@ -150,7 +150,7 @@ def learn(
     return concept
 
 
-# ----------------------------------------------------------------------------------------------------------- what is run
+# --------------------------------------------------------------------------------------------------------- what is run
 
 
 def _resolve(recipe, host, numbers, accumulation) -> tuple[RecipeEntry | None, Recipe, dict[str, Any]]:
@@ -164,7 +164,8 @@ def _resolve(recipe, host, numbers, accumulation) -> tuple[RecipeEntry | None, R
         entry = get(recipe)
         if host.name not in entry.backbones:
             raise PersonaError(
-                f"recipe {entry.id!r} does not serve {host.name} models ({type(host.pipe).__name__}); it serves: {', '.join(entry.backbones)}"
+                f"recipe {entry.id!r} does not serve {host.name} models ({type(host.pipe).__name__}); "
+                f"it serves: {', '.join(entry.backbones)}"
             )
         resolved = entry.resolve(numbers, miniature=host.miniature)
         declared = entry.factory(**resolved)
@@ -237,7 +238,7 @@ def _open_run(folder: Path, plan: dict, resume: bool) -> Concept | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------------------- how it is learned
+# --------------------------------------------------------------------------------------------------- how it is learned
 
 
 def _prior(pipe, host, declared, noun, seed, resolution, prior_images, progress) -> ImageSet | None:

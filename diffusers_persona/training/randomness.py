@@ -1,4 +1,4 @@
-"""Random numbers that depend on the place in the run alone, so that a resumed run draws what the first one would have."""
+"""Random numbers that depend on the place in the run alone: a resumed run draws what the first would have."""
 
 from __future__ import annotations
 

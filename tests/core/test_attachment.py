@@ -140,7 +140,7 @@ def test_a_hundred_rounds_of_attaching_in_random_order_leave_no_trace(pipe, conc
     print("100 rounds, bit-equal")
 
 
-# ------------------------------------------------------------------------------------------------------ beside stock features
+# ----------------------------------------------------------------------------------------------- beside stock features
 
 
 def test_batches_negative_prompts_and_several_pictures_a_prompt(attached, draw):

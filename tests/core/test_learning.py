@@ -68,7 +68,7 @@ def test_learning_lowers_the_loss(pipe, pictures):
         rank=8,
         lr=2e-2,
         progress=False,
-        callback=lambda n, l: seen.append(l),
+        callback=lambda done, loss: seen.append(loss),
     )
     assert np.mean(seen[-15:]) < 0.97 * np.mean(seen[:15])
 

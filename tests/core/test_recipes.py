@@ -51,7 +51,8 @@ def test_the_repr_of_a_recipe_rebuilds_it():
 
 
 def test_the_listing_loads_no_torch():
-    code = "import sys; from diffusers_persona import recipes; [e.space for e in recipes.list()]; print('torch' in sys.modules)"
+    look = "[entry.space for entry in recipes.list()]; print('torch' in sys.modules)"
+    code = f"import sys; from diffusers_persona import recipes; {look}"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "False"
 
