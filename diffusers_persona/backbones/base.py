@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from pathlib import Path
 from typing import ClassVar
 
 from ..errors import PersonaError
@@ -156,10 +157,15 @@ class Backbone:
         return {
             "family": self.name,
             "pipeline": type(self.pipe).__name__,
-            "name": getattr(self.pipe.config, "_name_or_path", None) or "",
+            "name": self._base_name(),
             "shape": self.shape_digest(),
             "fingerprint": self.fingerprint(),
         }
+
+    def _base_name(self) -> str:
+        """The base model's Hub id, or its folder's name: a header tells nobody where things lie on a disk."""
+        name = str(getattr(self.pipe.config, "_name_or_path", None) or "")
+        return Path(name).name if Path(name).is_dir() else name
 
     def shape_digest(self) -> str:
         """Digest of all parameters' names and shapes: equal for models that can share concepts."""

@@ -327,3 +327,14 @@ def test_a_static_augmentation_is_encoded_once_and_a_random_one_at_each_step(pip
     assert encoded() == 4
     assert encoded(HorizontalFlip()) == 8
     assert encoded(RandomCrop()) == 6
+
+
+def test_the_header_names_the_base_model_and_not_where_it_lies(pipe, learned, tmp_path):
+    from diffusers import StableDiffusionPipeline
+
+    pipe.save_pretrained(tmp_path / "my-base")
+    loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "my-base", safety_checker=None)
+    loaded.set_progress_bar_config(disable=True)
+    concept = learned(loaded, "lora", output=tmp_path / "run")
+    assert concept.header["base_model"]["name"] == "my-base"
+    assert str(tmp_path) not in (tmp_path / "run" / "concept.json").read_text()

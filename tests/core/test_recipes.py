@@ -40,11 +40,10 @@ def test_an_unknown_recipe_is_refused_with_the_nearest_name():
 
 
 def test_the_repr_of_a_recipe_rebuilds_it():
-    from diffusers_persona.inversion import Phase
-    from diffusers_persona.inversion.prompts import Captions
-
-    names = dict(locals(), Recipe=Recipe)
-    assert Phase and Captions
+    modules = (spaces, losses, schemes, inversion, inversion.prompts, inversion.augmentation)
+    names = {"Recipe": Recipe}
+    for module in modules:
+        names |= vars(module)
     for entry in recipes.list():
         built = entry.build()
         assert eval(repr(built), names) == built

@@ -12,7 +12,7 @@ from ....recipe import Recipe, recipe
     paper="2212.04488",
     code="adobe-research/custom-diffusion",
     licence="Adobe Research License (non-commercial)",
-    departures="the prior set is the caller's folder of real pictures, else generated (the paper retrieves from LAION)",
+    departures="the prior set is the caller's folder of real pictures, else generated; the paper retrieves from LAION",
     miniature=dict(steps=250, lr=5e-4, batch_size=8, prior_count=64, small_words=("a small",), large_words=("a big",)),
 )
 def custom_diffusion(
