@@ -13,7 +13,7 @@ from ....recipe import Recipe, recipe
     code="google/dreambooth (data only)",
     licence="CC-BY-4.0 (data)",
     departures="no official training code exists; Stable Diffusion in place of Imagen, 200 class pictures, not ~1000",
-    miniature=dict(steps=150, lr=2e-4, batch_size=4, prior_count=64),
+    miniature=dict(steps=150, lr=2e-4, batch_size=4, prior_count=32),
 )
 def dreambooth(
     *,

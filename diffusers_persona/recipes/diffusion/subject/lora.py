@@ -13,7 +13,7 @@ from ....recipe import Recipe, recipe
     code="microsoft/LoRA; cloneofsimo/lora",
     licence="MIT; Apache-2.0",
     departures="the paper adapts language models; targets and numbers are those in use for diffusion models",
-    miniature=dict(steps=200, lr=2e-3, batch_size=8, rank=8),
+    miniature=dict(rank=8, steps=200, lr=2e-3, batch_size=4),
 )
 def lora(
     *,

@@ -13,7 +13,7 @@ from ....recipe import Recipe, recipe
     code="rinongal/textual_inversion",
     licence="MIT",
     departures="the paper's LDM run multiplies the learning rate by the batch (8 x 5e-3); lr is the final rate here",
-    miniature=dict(steps=300, lr=2e-2, batch_size=8),
+    miniature=dict(vectors=2, steps=300, lr=2e-2),
 )
 def textual_inversion(*, vectors=1, init="noun", steps=5000, lr=5e-3, batch_size=4, weight_decay=1e-2):
     """An Image is Worth One Word: Personalizing Text-to-Image Generation using Textual Inversion."""
