@@ -12,7 +12,6 @@ from .errors import PersonaError
 _TEMPLATES = (Path(__file__).parent / "hub_cards", Path(__file__).parent.parent / "hub_cards")
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_TOYBOX = re.compile(r"(^|[/\\])toybox([/\\]models[/\\]pipeline)?$")
 _HUB_LICENCES = frozenset(
     "apache-2.0 mit openrail openrail++ creativeml-openrail-m cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 "
     "cc-by-nc-sa-4.0 cc-by-nc-nd-4.0 cc-by-nd-4.0 bsd-3-clause gpl-3.0 unlicense".split()
@@ -53,11 +52,8 @@ def phrase_of(header: Mapping[str, Any]) -> str:
 
 
 def base_name(header: Mapping[str, Any]) -> str:
-    """What a reader types for the base model: ``"toybox"``, a Hub id, the last part of a local path, or nothing."""
-    name = str((header.get("base_model") or {}).get("name") or "")
-    if _TOYBOX.search(name):
-        return "toybox"
-    return name if _HUB_ID.fullmatch(name) and not Path(name).exists() else Path(name).name
+    """What a concept's header calls its base model: ``"toybox"``, a Hub id, a folder's name, or nothing."""
+    return str((header.get("base_model") or {}).get("name") or "")
 
 
 def render_card(

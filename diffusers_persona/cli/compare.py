@@ -52,7 +52,7 @@ def compare(
     from diffusers_persona.inversion.images import load_images
 
     from . import experiment
-    from .hosts import TOYBOX, open_base, open_subject
+    from .hosts import TOYBOX, guidance_of, open_base, open_subject
     from .pictures import save
 
     names = options.words(recipes, "--recipes")
@@ -66,7 +66,7 @@ def compare(
     references = [example.image for example in pictures]
     pipe = open_base(base, device=device, precision=precision)
 
-    sampling = experiment.Sampling(count=count, seed=seed, steps=steps, guidance=guidance)
+    sampling = experiment.Sampling(count=count, seed=seed, steps=steps, guidance=guidance_of(base, guidance))
     shown = [experiment.base_row(pipe, subject.noun, prompts, sampling)]
     for name in names:
         facts = {"noun": subject.noun, "kind": subject.kind, "seed": seed, "precision": precision}

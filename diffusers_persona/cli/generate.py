@@ -40,14 +40,16 @@ def generate(
     [dim]# weaker, with another base model of the same family[/]
     [cyan]persona generate runs/dog --base models/my-sd15 --scale 0.7 --prompt "a {} as a knight"[/]
     """
-    from .hosts import open_base, open_concepts
+    from .hosts import guidance_of, open_base, open_concepts
     from .pictures import fill
     from .pictures import generate as make
 
     loaded = open_concepts(concepts)
     scales = _scales(scale, len(loaded))
     prompts = [fill(template, [concept.phrase for concept in loaded]) for template in prompt]
-    pipe = open_base(base or _base_of(loaded), device=device, precision=precision)
+    base = base or _base_of(loaded)
+    pipe = open_base(base, device=device, precision=precision)
+    guidance = guidance_of(base, guidance)
     with ExitStack() as attached:
         for concept, strength in zip(loaded, scales, strict=True):
             attached.enter_context(concept.attach(pipe, scale=strength))
@@ -69,20 +71,21 @@ def _scales(scales: list[float] | None, concepts: int) -> list[float]:
 
 
 def _base_of(concepts: list[Any]) -> str:
-    """The base model that every concept names: the Toybox, a Hub id, or a folder that is still there.
+    """The base model that every concept names: the Toybox, a Hub id, or a folder in this one.
 
     Raises:
-        PersonaError: they name none, or different ones.
+        PersonaError: they name different ones, or one that is not here: a header tells no places on a disk.
     """
     from diffusers_persona.card import base_name
     from diffusers_persona.errors import PersonaError
 
-    names = {str((concept.header.get("base_model") or {}).get("name") or "") for concept in concepts}
-    if len(names) != 1 or names == {""}:
-        found = ", ".join(sorted(names - {""})) or "none"
-        raise PersonaError(f"the concepts do not name one base model (found: {found}); give it with --base")
-    name = names.pop()
-    return name if Path(name).is_dir() and base_name(concepts[0].header) != "toybox" else base_name(concepts[0].header)
+    from .hosts import TOYBOX
+
+    names = sorted({base_name(concept.header) for concept in concepts})
+    if len(names) == 1 and (names[0] == TOYBOX or "/" in names[0] or Path(names[0]).is_dir() and names[0]):
+        return names[0]
+    found = ", ".join(repr(name) for name in names if name) or "a model without a name"
+    raise PersonaError(f"learned on {found}: say where that base model is, with --base FOLDER")
 
 
 def _write(rows: list[list[Any]], prompts: list[str], seed: int, output: Path) -> None:

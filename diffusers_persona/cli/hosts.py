@@ -9,6 +9,7 @@ from diffusers_persona.errors import PersonaError
 from .options import DEVICES, KINDS, PRECISIONS, one_of
 
 TOYBOX = "toybox"
+TOYBOX_GUIDANCE = 4.0
 
 
 def open_base(name: str, *, device: str = "auto", precision: str = "fp32") -> Any:
@@ -37,6 +38,11 @@ def open_base(name: str, *, device: str = "auto", precision: str = "fp32") -> An
         pipe = _from_pretrained(name, dtype)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(_device(device))
+
+
+def guidance_of(base: str, guidance: float | None) -> float | None:
+    """The user's guidance scale, else the Toybox's, else None for the pipeline's own."""
+    return TOYBOX_GUIDANCE if guidance is None and base == TOYBOX else guidance
 
 
 def _hush() -> None:

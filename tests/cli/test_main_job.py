@@ -46,7 +46,8 @@ def test_bad_pictures_are_refused_by_name_or_skipped_on_request(persona, base, p
 
 
 def test_generate_writes_every_picture_and_a_grid(persona, base, concepts):
-    words = ("generate", concepts / "lora", "--prompt", "a {} on the beach", "--prompt", "a red sks dog")
+    words = ("generate", concepts / "lora", "--base", base)
+    words += ("--prompt", "a {} on the beach", "--prompt", "a red sks dog")
     code, out, _ = persona(*words, "--count", 3, "--steps", 1, "--seed", 5)
     names = [path.name for path in sorted(Path("pictures").glob("0*.png"))]
     assert code == 0
@@ -56,8 +57,9 @@ def test_generate_writes_every_picture_and_a_grid(persona, base, concepts):
     assert Image.open("pictures/grid.png").width > 3 * 128
 
 
-def test_generate_finds_the_base_model_that_the_concept_names(persona, concepts):
-    assert persona("generate", concepts / "lora", "--prompt", "a {}", "--count", 1, "--steps", 1)[0] == 0
+def test_a_base_model_that_lay_in_a_folder_must_be_given_again(persona, concepts):
+    code, _, err = persona("generate", concepts / "lora", "--prompt", "a {}", "--count", 1, "--steps", 1)
+    assert code == 2 and "--base" in err[-1]
 
 
 def test_a_picture_depends_on_its_seed_not_on_its_place_in_the_batch(persona, base, concepts):

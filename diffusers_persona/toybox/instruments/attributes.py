@@ -20,7 +20,7 @@ from ..vocabulary import (
     SCENES,
     STYLES,
 )
-from .augmentation import degrade, to_pixels
+from .augmentation import blur, degrade, to_pixels
 from .fitting import Plan, fit
 from .networks import AttributeNetwork
 from .pictures import PictureSet
@@ -118,3 +118,37 @@ def train(pictures: PictureSet, work: Path, plan: Plan = PLAN) -> AttributeNetwo
 
     fit(nn.ModuleDict({"network": network}), loss, plan, count=len(pictures), folder=work)
     return network
+
+
+def refit_style(
+    network: AttributeNetwork, pictures: PictureSet, *, each: int = 1100, plain: int = 5000, seed: int = 0
+) -> None:
+    """Fit the style head anew, all else frozen, to pictures as they are and half blurred.
+
+    The stronger degradations of `train` turn pixel art into what a soft plain picture may look like; a judge of styles
+    has to see its blocks. `each` and `plain` count the pictures of every style and of none.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    styles = encode_targets(pictures.labels)["style"]
+    chosen = []
+    for index, name in enumerate(HEADS["style"]):
+        rows = (styles == index).nonzero()[:, 0]
+        chosen.append(rows[torch.randperm(len(rows), generator=generator)][: plain if name == NONE else each])
+    rows = torch.cat(chosen).sort().values
+    pixels = to_pixels(torch.from_numpy(pictures.images[rows.numpy()]))
+    softness = torch.rand(len(pixels), 1, 1, 1, generator=generator) * 0.8
+    soft = torch.lerp(pixels, blur(pixels), softness) + 0.03 * torch.randn(pixels.shape, generator=generator)
+    with torch.no_grad():
+        features = torch.cat([network.features(part) for part in torch.cat([pixels, soft]).split(100)])
+    spread, centre = features.std(0) + 1e-3, features.mean(0)
+    head, answers = torch.nn.Linear(features.shape[1], len(HEADS["style"])), styles[rows].repeat(2)
+    optimizer = torch.optim.Adam(head.parameters(), lr=2e-3)
+    for _ in range(250):
+        batch = torch.randint(len(features), (4000,), generator=generator)
+        loss = F.cross_entropy(head((features[batch] - centre) / spread), answers[batch])
+        optimizer.zero_grad()
+        (loss + 5e-3 * head.weight.square().sum()).backward()
+        optimizer.step()
+    with torch.no_grad():
+        network.heads["style"].weight.copy_(head.weight / spread)
+        network.heads["style"].bias.copy_(head.bias - head.weight / spread @ centre)

@@ -22,7 +22,7 @@ def degrade(pixels: Tensor, generator: Generator, *, shift: int = 3) -> Tensor:
 
     kept = uniform(0, 1) < 0.25
     changed = _shift(pixels, shift, generator)
-    changed = torch.where(uniform(0, 1) < 0.5, torch.lerp(changed, _blur(changed), uniform(0.2, 1)), changed)
+    changed = torch.where(uniform(0, 1) < 0.5, torch.lerp(changed, blur(changed), uniform(0.2, 1)), changed)
     changed = torch.where(uniform(0, 1) < 0.2, torch.lerp(changed, _reduced(changed), uniform(0.3, 1)), changed)
     changed = changed * uniform(0.9, 1.1) + uniform(-0.06, 0.06)
     noise = torch.randn(pixels.shape, generator=generator) * uniform(0, 0.1)
@@ -40,7 +40,8 @@ def _shift(pixels: Tensor, most: int, generator: Generator) -> Tensor:
     return F.pad(pixels, (most,) * 4, mode="replicate")[..., y : y + height, x : x + width]
 
 
-def _blur(pixels: Tensor) -> Tensor:
+def blur(pixels: Tensor) -> Tensor:
+    """A 3x3 binomial blur."""
     padded = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
     rows = (padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]) / 4
     return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4

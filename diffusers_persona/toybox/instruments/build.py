@@ -41,7 +41,10 @@ def _samples(root: Path, work: Path, workers: int) -> PictureSet:
 
 
 def _attributes(root: Path, folder: Path, work: Path, workers: int) -> None:
-    attributes.train(_samples(root, work, workers), root / "attributes").save_pretrained(folder)
+    pictures = _samples(root, work, workers)
+    network = attributes.train(pictures, root / "attributes").eval()
+    attributes.refit_style(network, pictures)
+    network.save_pretrained(folder)
 
 
 def _segmenter(root: Path, folder: Path, work: Path, workers: int) -> None:

@@ -73,10 +73,14 @@ class AttributeNetwork(TrunkNetwork):
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """pixels [N, 3, 64, 64] in [-1, 1] -> logits [N, classes] of each head."""
+        features = self.features(pixels)
+        return {head: layer(features) for head, layer in self.heads.items()}
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """What the heads see, [N, features]."""
         features = self.trunk(pixels).last_hidden_state
         where = F.relu(self.where(features)).flatten(1)
-        features = torch.cat([features.mean((2, 3)), features.amax((2, 3)), where], dim=1)
-        return {head: layer(features) for head, layer in self.heads.items()}
+        return torch.cat([features.mean((2, 3)), features.amax((2, 3)), where], dim=1)
 
 
 class FaceNetwork(TrunkNetwork):
