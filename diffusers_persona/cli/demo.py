@@ -46,7 +46,7 @@ def demo(
     from diffusers_persona.inversion.images import load_images
 
     from . import experiment
-    from .hosts import TOYBOX, TOYBOX_GUIDANCE, open_subject
+    from .hosts import TOYBOX, TOYBOX_GUIDANCE, open_base, open_subject
     from .pictures import save
 
     start = time.perf_counter()
@@ -58,8 +58,7 @@ def demo(
     prompts = [every[index] for index in chosen]
     pictures = load_images(subject.images[:REFERENCES])
     references = [example.image for example in pictures]
-    pipe = toybox.load()
-    pipe.set_progress_bar_config(disable=True)
+    pipe = open_base(TOYBOX)
     sampling = experiment.Sampling(count=2, seed=seed, steps=steps, guidance=TOYBOX_GUIDANCE)
     facts = {"noun": subject.noun, "kind": subject.kind, "seed": seed}
 

@@ -97,6 +97,9 @@ def _sentence(summary: Summary) -> str:
     verdict = summary.verdict
     if verdict is None:
         return f"- `{summary.recipe}`: not comparable, since its base or copy-paste rows are missing."
+    if verdict.fidelity.low is None:
+        gain = interval(verdict.fidelity, signed=True)
+        return f"- `{summary.recipe}`: {gain} fidelity over the base on one concept, which gives no interval."
     beats = "beats the base" if verdict.fidelity.above_zero else "**does not beat the base**"
     obeys = "obeys more than copy-paste" if verdict.obedience.above_zero else "**does not obey more than copy-paste**"
     price = "and pays for it with obedience" if verdict.price.below_zero else "at no measurable cost of obedience"

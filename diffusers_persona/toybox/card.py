@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import textwrap
 from datetime import date
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def write_card(work: Path, *, samples: int = 500, steps: int = 25) -> dict:
     card = {
         "date": date.today().isoformat(),
         "processor": platform.processor() or platform.machine(),
-        "training": {part: _training(work / f"{part}.pt") for part in ("autoencoder", "denoiser")},
+        "training": {part: _training(work / f"{part}.pt") for part in ("autoencoder", "denoiser", "decoder")},
         "parameters": {
             name: sum(parameter.numel() for parameter in getattr(pipe, name).parameters())
             for name in ("unet", "vae", "text_encoder")
@@ -97,11 +98,14 @@ def page(card: dict) -> str:
         "|---|---|---|---|",
         *(_row(name, entry) for name, entry in card["bars"].items()),
         "",
-        "Autoencoder: mean PSNR in dB of unseen pictures; those of nouns, people and styles outside training reach",
-        f"{reconstructed['autoencoder_psnr_held_out']} dB. The other rows: the share of {obeyed['samples']}",
-        f"unseen captions that pictures obey, drawn in {obeyed['steps']} steps",
-        f"with guidance {obeyed['guidance_scale']:g}, as the world's",
-        "instruments read them; their own accuracy on real pictures stands in `models/instruments.json`.",
+        textwrap.fill(
+            "Autoencoder: mean PSNR in dB of unseen pictures; those of nouns, people and styles outside training "
+            f"reach {reconstructed['autoencoder_psnr_held_out']} dB. The other rows: the share of "
+            f"{obeyed['samples']} unseen captions that pictures obey, drawn in {obeyed['steps']} steps with "
+            f"guidance {obeyed['guidance_scale']:g}, as the world's instruments read them. The instruments err too: "
+            "what they get right on the world's own pictures stands in `models/instruments.json`.",
+            width=110,
+        ),
         "",
         "Training, on CPU processes that shared their two cores with other work:",
         "",

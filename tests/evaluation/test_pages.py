@@ -16,6 +16,11 @@ def test_the_scoreboard_says_who_beats_the_base_and_who_does_not(rows):
     assert "`useless` **does not beat the base** on fidelity" in page
 
 
+def test_one_concept_gives_no_verdict(rows):
+    page = tables.scoreboard([row for row in rows if row["concept"] == "c0"])
+    assert "on one concept, which gives no interval" in page and "beat the base" not in page
+
+
 def test_the_scoreboard_names_what_its_figures_hang_on(rows):
     page = tables.scoreboard(rows)
     for fact in (

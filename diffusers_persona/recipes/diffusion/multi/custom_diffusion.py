@@ -13,7 +13,7 @@ from ....recipe import Recipe, recipe
     code="adobe-research/custom-diffusion",
     licence="Adobe Research License (non-commercial)",
     departures="the prior set is the caller's folder of real pictures, else generated; the paper retrieves from LAION",
-    miniature=dict(lr=1.5e-3, prior_count=32, small_words=("a small",), large_words=("a big",)),
+    miniature=dict(lr=3e-3, prior_count=32, small_words=("a small",), large_words=("a big",)),
 )
 def custom_diffusion(
     *,
