@@ -57,6 +57,8 @@ def cell_key(cell: Cell, host: Host, settings: Settings) -> str:
     pictures = [Path(path) for path in concept.references]
     if cell.recipe == "oracle":
         pictures += sorted((Path(concept.folder) / "oracle").glob("*.png"))
+    if folder := _class_pictures(cell, concept, host):
+        pictures += [path for path in Path(folder).rglob("*") if path.is_file()]
     return row_key(
         {
             "schema": SCHEMA,
@@ -163,7 +165,7 @@ def _learn(cell: Cell, concept: Any, host: Host) -> tuple[Any, dict[str, Any]]:
         kind=concept.kind,
         seed=cell.seed,
         templates=host.templates(concept),
-        prior_images=host.class_pictures(concept) if _wants_real_pictures(cell) else None,
+        prior_images=_class_pictures(cell, concept, host),
         progress=False,
         **cell.numbers,
     )
@@ -174,11 +176,16 @@ def _learn(cell: Cell, concept: Any, host: Host) -> tuple[Any, dict[str, Any]]:
     return learned, {"learn_seconds": round(seconds, 2), "artifact_bytes": size}
 
 
-def _wants_real_pictures(cell: Cell) -> bool:
+def _class_pictures(cell: Cell, concept: Any, host: Host) -> Path | None:
+    """The folder of real class pictures for a recipe whose paper has such a prior set, where the host has one."""
+    if cell.recipe in REFERENCE_ROWS:
+        return None
     from diffusers_persona import recipes
 
-    method = recipes.get(cell.recipe).build(**cell.numbers).method
-    return any(getattr(loss, "real", False) and loss.weight for loss in method.losses)
+    losses = recipes.get(cell.recipe).build(**cell.numbers).method.losses
+    return (
+        host.class_pictures(concept) if any(getattr(loss, "real", False) and loss.weight for loss in losses) else None
+    )
 
 
 def _reference_pictures(cell: Cell, host: Host, settings: Settings, references: list) -> list[list[Image.Image]]:
