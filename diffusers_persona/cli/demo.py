@@ -13,14 +13,14 @@ from .console import out, say
 REFERENCES = 4
 SECOND_RECIPE = "textual-inversion"
 COMPOSITIONS = {
-    "style": ("a {1} of a {0}", "a {1} of a {0} on the beach", "a {1} of a {0} in the snow"),
-    "person": ("{1} next to a {0}", "{1} next to a {0} on the beach", "{1} next to a {0} in the forest"),
+    "style": ("a {1} of a {0}", "a {1} of a {0} in the snow", "a {1} of a {0} in the city"),
+    "person": ("a {1} next to a {0}", "a {1} next to a {0} in the snow", "a {1} next to a {0} in the city"),
 }
 
 
 def demo(
-    toy: Annotated[str, typer.Option(help="The held-out toy to learn; any name of toybox.concepts().")] = "ufo",
-    second: Annotated[str, typer.Option(help="The second concept, a person or a style.")] = "blueprint",
+    toy: Annotated[str, typer.Option(help="The held-out toy to learn; any name of toybox.concepts().")] = "pumpkin",
+    second: Annotated[str, typer.Option(help="The second concept, a person or a style.")] = "diana-evans",
     recipes: Annotated[
         str, typer.Option(help="Two or more recipe ids, separated by commas.")
     ] = "textual-inversion,lora",
@@ -32,7 +32,7 @@ def demo(
     """Learn a toy that the model has never seen from 4 pictures, put it in new scenes, and measure the result.
 
     Nothing is downloaded. The picture shows what was learned from, what the base model makes of the words, what each
-    recipe makes, and the toy together with a second learned concept. Rows share their noise; no picture was picked.
+    recipe makes, and the toy (of the first recipe) together with a second learned concept. Rows share their noise; no picture was picked.
 
     [bold]Examples[/]
 
@@ -71,7 +71,7 @@ def demo(
     ]
     rows = [base, *learned, experiment.copy_paste_row(references, prompts), _oracle(subject.toy, chosen)]
     experiment.measure(rows, references, prompts, subject)
-    together = _composition(pipe, learned[-1].concept, second, sampling, output, given[SECOND_RECIPE])
+    together = _composition(pipe, learned[0].concept, second, sampling, output, given[SECOND_RECIPE])
 
     titles = [class_prompt(prompt.template, subject.noun) for prompt in prompts]
     title = f"A toy the model has never seen, learned from {len(references)} pictures"

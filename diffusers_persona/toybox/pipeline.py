@@ -1,6 +1,7 @@
 """The world's pipeline: assembled from trained parts, saved in fp16, loaded in fp32."""
 
 import copy
+import json
 import os
 import shutil
 from contextlib import contextmanager
@@ -71,12 +72,21 @@ def export(pipe, folder: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     half = type(pipe)(**{name: _half(part) for name, part in pipe.components.items()}, requires_safety_checker=False)
     half.save_pretrained(temporary)
+    for config in temporary.rglob("*.json"):
+        _forget_origin(config)
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)
     os.replace(temporary, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _forget_origin(config: Path) -> None:
+    """A shipped config does not tell where its model lay when it was built."""
+    content = json.loads(config.read_text())
+    if content.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _half(part):

@@ -75,3 +75,8 @@ def test_the_card_measures_every_bar():
     for name, bar in BARS.items():
         entry = card["bars"][name]
         assert entry["bar"] == bar and entry["met"] == (entry["measured"] >= bar)
+
+
+def test_no_shipped_file_tells_where_it_was_built():
+    for path in MODELS.parent.rglob("*.json"):
+        assert "_name_or_path" not in path.read_text(), path
