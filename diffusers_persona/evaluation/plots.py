@@ -31,10 +31,23 @@ def pareto(summaries: Sequence[Summary], path: str | Path, *, x: str = OBEDIENCE
     shown = [summary for summary in summaries if x in summary.means and y in summary.means]
     if not shown:
         raise PersonaError(f"no result has both {x!r} and {y!r}: nothing to plot.")
-    figure, axes = pyplot.subplots(figsize=(8.4, 5.6), dpi=150)
     recipes = [summary for summary in shown if not summary.is_reference]
+    figure, panels = pyplot.subplots(
+        1, 2 if recipes else 1, figsize=(13 if recipes else 7, 5.6), dpi=150, squeeze=False
+    )
+    for axes, zoomed in zip(panels[0], (False, True), strict=False):
+        _panel(axes, recipes, shown, x, y, zoomed=zoomed)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", facecolor="white", metadata={"Software": None})
+    pyplot.close(figure)
+    write_whole(Path(path), buffer.getvalue())
+    return Path(path)
+
+
+def _panel(axes, recipes: Sequence[Summary], shown: Sequence[Summary], x: str, y: str, *, zoomed: bool) -> None:
+    """All summaries with the reference rows labelled, or, zoomed, the recipes alone with theirs."""
     labels = []
-    for summary in shown:
+    for summary in recipes if zoomed else shown:
         if summary.is_reference:
             marker, title = REFERENCE_STYLE[summary.recipe]
             colour, markersize = "#868e96", 13 if marker == "*" else 8
@@ -42,15 +55,11 @@ def pareto(summaries: Sequence[Summary], path: str | Path, *, x: str = OBEDIENCE
             marker, title = "o", summary.recipe
             colour, markersize = COLOURS[recipes.index(summary) % len(COLOURS)], 9
         _point(axes, summary.means[x], summary.means[y], marker=marker, markersize=markersize, color=colour)
-        labels.append((title, summary.means[x].mean, summary.means[y].mean, colour))
+        if zoomed or summary.is_reference:
+            labels.append((title, summary.means[x].mean, summary.means[y].mean, colour))
     _front(axes, [(summary.means[x].mean, summary.means[y].mean) for summary in recipes])
-    _decorate(axes, x, y)
-    _place_labels(figure, axes, labels)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight", facecolor="white", metadata={"Software": None})
-    pyplot.close(figure)
-    write_whole(Path(path), buffer.getvalue())
-    return Path(path)
+    _decorate(axes, x, y, zoomed=zoomed)
+    _place_labels(axes, labels)
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -97,11 +106,11 @@ def _front(axes, points) -> None:
         axes.plot(*zip(*line, strict=True), linestyle="--", linewidth=1, color="#adb5bd", zorder=1)
 
 
-def _decorate(axes, x: str, y: str) -> None:
+def _decorate(axes, x: str, y: str, *, zoomed: bool) -> None:
     axes.set_xlabel(f"prompt obedience: {TITLES.get(x, METRICS[x])} →", fontsize=11)
     axes.set_ylabel(f"concept fidelity: {TITLES.get(y, METRICS[y])} →", fontsize=11)
-    axes.set_title("ToyBench: fidelity against obedience", fontsize=13, loc="left", pad=24)
-    note = "Bars: 95 % intervals over concepts. Dashed: the recipes that no other beats on both axes."
+    axes.set_title("The recipes, zoomed in" if zoomed else "ToyBench: fidelity against obedience", loc="left", pad=24)
+    note = "Dashed: the recipes that no other beats on both axes." if zoomed else "Bars: 95 % intervals over concepts."
     axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=9, color="#495057")
     axes.grid(color="#e9ecef", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -110,12 +119,12 @@ def _decorate(axes, x: str, y: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _place_labels(figure, axes, labels) -> None:
+def _place_labels(axes, labels) -> None:
     """Puts each label at the nearest place that hides the fewest labels, points and bars; a hairline if it is far."""
     from matplotlib import patheffects
 
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
+    axes.figure.canvas.draw()
+    renderer = axes.figure.canvas.get_renderer()
     hidden = [line for container in axes.containers for line in _pixels(container)]
     taken = []
     for title, x, y, colour in labels:

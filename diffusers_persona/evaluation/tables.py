@@ -82,9 +82,10 @@ def _introduction(rows: Sequence[Mapping[str, Any]], summaries: Sequence[Summary
     learned = [row for row in rows if row["learn_seconds"]] or rows
     settings, machine, versions = learned[0]["settings"], learned[0]["machine"], learned[0]["versions"]
     names = ", ".join(f"{name} ({kind})" for kind, name in concepts)
+    seeds = max(summary.seeds for summary in summaries)
     return (
         f"{len(concepts)} held-out concepts of the Toybox, never seen in training: {names}. Each recipe learns each "
-        f"concept from its reference pictures, {max(summary.seeds for summary in summaries)} seeds, and generates "
+        f"concept from its reference pictures with {seeds} seed{'s' * (seeds > 1)}, and generates "
         f"{settings['images_per_prompt']} pictures of every prompt ({settings['steps']} steps, guidance "
         f"{settings['guidance']:g}). Brackets are 95 % bootstrap intervals over concepts. "
         f"Base model `{rows[0]['base_fingerprint']}`, instruments `{rows[0]['instruments_fingerprint']}`; times on "
