@@ -32,7 +32,8 @@ def demo(
     """Learn a toy that the model has never seen from 4 pictures, put it in new scenes, and measure the result.
 
     Nothing is downloaded. The picture shows what was learned from, what the base model makes of the words, what each
-    recipe makes, and the toy (of the first recipe) together with a second learned concept. Rows share their noise; no picture was picked.
+    recipe makes, and the toy of the first recipe together with a second learned concept. Rows share their noise; no
+    picture was picked.
 
     [bold]Examples[/]
 
