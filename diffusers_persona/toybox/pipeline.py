@@ -22,7 +22,7 @@ def load(folder: str | Path | None = None):
         raise PersonaError(f"no Toybox pipeline in {folder}: install the package again or train one (toybox.build)")
     with _quietly():
         pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
-    if folder is None:
+    if folder == MODELS / "pipeline":
         pipe.register_to_config(_name_or_path="toybox")
     pipe.set_progress_bar_config(disable=True)
     return pipe
