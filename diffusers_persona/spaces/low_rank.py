@@ -147,9 +147,10 @@ def group(tensors) -> dict[str, dict]:
 
 
 def _adapter_parameters(component, module):
-    marker = f".{ADAPTER}"
-    return {
-        f"{component}.{name.replace(marker, '')}": parameter
-        for name, parameter in module.named_parameters()
-        if marker in name
-    }
+    """Name in the stock LoRA file -> the adapter's parameter, in float32 whatever the host's precision."""
+    marker, found = f".{ADAPTER}", {}
+    for name, parameter in module.named_parameters():
+        if marker in name:
+            parameter.data = parameter.data.float()
+            found[f"{component}.{name.replace(marker, '')}"] = parameter
+    return found

@@ -259,10 +259,12 @@ def _prior(pipe, host, declared, noun, seed, resolution, prior_images, progress)
 
 def _loop(host, declared, pictures, class_pictures, plan, templates, folder, checkpoint_every, gradient_checkpointing):
     """The loop on a private clone, and the concept's phrase."""
+    import torch
+
     from .examples import Examples, Source, TextConditions
     from .loop import PRECISIONS, Loop
 
-    clone = host.private_clone(dtype=PRECISIONS[plan["precision"]])
+    clone = host.private_clone(dtype=PRECISIONS[plan["precision"]] or torch.float32)
     token, noun, kind, seed = plan["token"], plan["noun"], plan["kind"], plan["seed"]
     data, resolution = declared.data, plan["resolution"]
     phrase = declared.scheme.phrase(token, noun, declared.space)

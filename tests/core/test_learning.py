@@ -338,3 +338,16 @@ def test_the_header_names_the_base_model_and_not_where_it_lies(pipe, learned, tm
     concept = learned(loaded, "lora", output=tmp_path / "run")
     assert concept.header["base_model"]["name"] == "my-base"
     assert str(tmp_path) not in (tmp_path / "run" / "concept.json").read_text()
+
+
+@pytest.mark.parametrize("recipe", ["textual-inversion", "lora", "dreambooth", "custom-diffusion"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_half_precision_pipeline_can_learn_and_stays_what_it_is(pipe, learned, draw, recipe, precision):
+    pipe.to(torch.bfloat16)
+    base = draw(pipe)
+    concept = learned(pipe, recipe, precision=precision)
+    assert {p.dtype for p in pipe.unet.parameters()} == {torch.bfloat16} and np.array_equal(draw(pipe), base)
+    assert {t.dtype for t in concept.tensors.values()} == {torch.float32}
+    with concept.attach(pipe):
+        assert not np.array_equal(draw(pipe, f"a photo of {concept.phrase}"), draw(pipe, "a photo of cat"))
+    assert np.array_equal(draw(pipe), base)
