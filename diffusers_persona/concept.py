@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 
 from .errors import PersonaError
-from .files import write_whole
+from .files import png, write_whole
 
 SCHEMA_VERSION = 1
 HEADER_FILE, TENSOR_FILE, CARD_FILE, PREVIEW_FOLDER = "concept.json", "concept.safetensors", "README.md", "previews"
@@ -118,7 +118,7 @@ class Concept:
         payload = save({k: v.contiguous() for k, v in self.tensors.items()}, metadata={"format": "pt"})
         header = dict(self.header, tensors_sha256=hashlib.sha256(payload).hexdigest())
         beside = stock.files(self) | {
-            f"{PREVIEW_FOLDER}/{n:02d}.png": _png(picture) for n, picture in enumerate(self.previews)
+            f"{PREVIEW_FOLDER}/{n:02d}.png": png(picture) for n, picture in enumerate(self.previews)
         }
         for name, content in beside.items():
             write_whole(folder / name, content)
@@ -247,11 +247,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise PersonaError(f"{path}: cannot be read ({error.strerror}); is this a concept's folder?") from error
-
-
-def _png(picture) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()

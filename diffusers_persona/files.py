@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import os
 from pathlib import Path
 
@@ -31,6 +32,13 @@ def write_whole(path: Path, content: bytes):
         raise PersonaError(
             f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
         ) from error
+
+
+def png(picture) -> bytes:
+    """The PNG file of a PIL picture, for `write_whole`."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from diffusers_persona.errors import PersonaError
+from diffusers_persona.files import png, write_whole
 
 from .console import progress
 
@@ -93,8 +94,5 @@ def slug(text: str) -> str:
 
 def save(picture: Image.Image, path: Path) -> Path:
     """Write a PNG so that no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    picture.save(partial, format="PNG")
-    partial.replace(path)
+    write_whole(path, png(picture))
     return path

@@ -15,7 +15,7 @@ from typing import Any
 from .. import backbones
 from ..concept import HEADER_FILE, SCHEMA_VERSION, Concept
 from ..errors import PersonaError
-from ..files import only_writer, write_whole
+from ..files import only_writer, png, write_whole
 from ..inversion.images import ImageSet, load_images
 from ..recipe import Recipe, RecipeEntry, get
 from ..spaces import Subject
@@ -135,7 +135,7 @@ def learn(
             if preview_every and done % preview_every == 0:
                 picture = _preview(make(loop), pipe, preview_prompt, seed, resolution)
                 if folder is not None:
-                    picture.save(_made(folder / "previews") / f"step-{done:06d}.png")
+                    write_whole(folder / "previews" / f"step-{done:06d}.png", png(picture))
             if callback is not None:
                 callback(done, loss)
 
@@ -360,8 +360,3 @@ def _preview(concept, pipe, prompt, seed, resolution):
 
 def _recent(losses, count=20):
     return sum(losses[-count:]) / len(losses[-count:])
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

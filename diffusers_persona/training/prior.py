@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from pathlib import Path
 
-from ..files import write_whole
+from ..files import png, write_whole
 from ..inversion.images import Example, ImageSet
 
 
@@ -41,9 +40,7 @@ def generated(
                 [prompt] * len(part), num_inference_steps=25, generator=generators, height=resolution, width=resolution
             ).images
             for n, picture in zip(part, pictures):
-                buffer = io.BytesIO()
-                picture.save(buffer, format="PNG")
-                write_whole(paths[n], buffer.getvalue())
+                write_whole(paths[n], png(picture))
             report(count - len(missing) + start + len(part), count)
     finally:
         pipe.set_progress_bar_config(**{"disable": False, **quiet})
