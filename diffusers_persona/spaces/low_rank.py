@@ -95,34 +95,17 @@ class LowRank:
     def attach(self, host, tensors, grip: Grip):
         """Folds the product into the weights."""
         from ..functional.low_rank import delta
-        from .sites import Edit, WeightSite, unwrapped
+        from .sites import fold
 
         for path, parts in group(tensors).items():
-            component, _, inner = path.partition(".")
-            root = host.component(component)
-            module, parent = host.locate(root, inner, path)
-            module = unwrapped(module)
             down, up = parts["lora_A.weight"], parts["lora_B.weight"]
-            rows, columns = module.weight.shape[0], module.weight.shape[1]
-            if up.shape[0] != rows or down.shape[1] != columns:
-                raise PersonaError(
-                    f"layer {path}: the concept holds {tuple(up.shape)} x {tuple(down.shape)}, the model's weight is "
-                    f"{tuple(module.weight.shape)}; attach it to the kind of model that it was learned on"
-                )
             magnitude = parts.get("lora_magnitude_vector")
-            edit = Edit(
-                grip_strength(grip),
-                lambda stock, d=down, u=up, m=magnitude: delta(stock, d, u, self.scaling, m),
-            )
-            site = WeightSite.of(module, parent)
-            site.add("weight", grip.key, edit)
-            grip.refreshes.append(lambda site=site: site.fold("weight"))
-            grip.releases.append(lambda site=site: site.remove("weight", grip.key))
 
+            def change(stock, down=down, up=up, magnitude=magnitude):
+                return delta(stock, down, up, self.scaling, magnitude)
 
-def grip_strength(grip: Grip):
-    """The grip's present strength as a callable."""
-    return lambda: grip.strength
+            shape = (up.shape[0], *down.shape[1:])
+            fold(host, f"{path}.weight", change, grip, shape=shape, of=f"{tuple(up.shape)} x {tuple(down.shape)}")
 
 
 def group(tensors) -> dict[str, dict]:

@@ -15,6 +15,9 @@ import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
+from ..errors import PersonaError
+from .base import Grip
+
 CHILD = "_persona"
 
 
@@ -106,6 +109,38 @@ def _write_stock(site, module, state_dict, prefix, local_metadata):
     for name, stock in site._parameters.items():
         if prefix + name in state_dict:
             state_dict[prefix + name] = stock.detach()
+
+
+def fold(host, path: str, change: Callable[[Tensor], Tensor], grip: Grip, *, shape=None, of: str = ""):
+    """Edits one weight of the user's host as long as `grip` holds.
+
+    Args:
+        host: the user's `Backbone`.
+        path: ``<component>.<module path>.<parameter>``, e.g. ``"unet.conv_in.weight"``.
+        change: stock weight in float32 -> what is added to it at strength 1; it must not keep the stock.
+        grip: the concept's hold; its strength multiplies the change.
+        shape: shape that the concept's tensors mean; None for any.
+        of: what the concept holds, for the message; by default `shape`.
+
+    Raises:
+        PersonaError: naming the layer when the host has no such weight, or one of another shape.
+    """
+    component, _, inner = path.partition(".")
+    inner, _, name = inner.rpartition(".")
+    layer = path.rpartition(".")[0]
+    module, parent = host.locate(host.component(component), inner, layer)
+    module = unwrapped(module)
+    stock = module._parameters.get(name)
+    if stock is None or (shape is not None and tuple(stock.shape) != tuple(shape)):
+        present = "none" if stock is None else tuple(stock.shape)
+        raise PersonaError(
+            f"layer {layer}: the concept holds {of or tuple(shape or ())}, the model's {name} is {present}; "
+            "attach it to the kind of model that it was learned on"
+        )
+    site = WeightSite.of(module, parent)
+    site.add(name, grip.key, Edit(lambda: grip.strength, change))
+    grip.refreshes.append(lambda: site.fold(name))
+    grip.releases.append(lambda: site.remove(name, grip.key))
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -11,7 +11,6 @@ from typing import ClassVar
 
 from ..errors import PersonaError
 from .base import Grip, Learner, Subject
-from .low_rank import grip_strength
 
 PROJECTIONS = {"query": "to_q", "key": "to_k", "value": "to_v", "output": "to_out.0"}
 
@@ -34,22 +33,10 @@ def _prepare(host, names) -> Learner:
 
 def _attach(host, tensors, grip: Grip):
     """Folds ``stock + strength x (learned - stock)`` into each weight."""
-    from .sites import Edit, WeightSite, unwrapped
+    from .sites import fold
 
     for path, learned in tensors.items():
-        module, parent, name = _find(host, path)
-        module = unwrapped(module)
-        stock = module._parameters.get(name)
-        if stock is None or stock.shape != learned.shape:
-            shape = "none" if stock is None else tuple(stock.shape)
-            raise PersonaError(
-                f"layer {path}: the concept holds {tuple(learned.shape)}, the model's weight is {shape}; "
-                "attach it to the kind of model that it was learned on"
-            )
-        site = WeightSite.of(module, parent)
-        site.add(name, grip.key, Edit(grip_strength(grip), lambda stock, new=learned: new.to(stock) - stock))
-        grip.refreshes.append(lambda site=site, name=name: site.fold(name))
-        grip.releases.append(lambda site=site, name=name: site.remove(name, grip.key))
+        fold(host, path, lambda stock, new=learned: new.to(stock) - stock, grip, shape=learned.shape)
 
 
 def _find(host, path):
