@@ -19,7 +19,7 @@ ARGS ?=
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo test test-lowest lint format bench-toybench levels methods toybox clean
+.PHONY: help setup demo test test-lowest soak lint format bench bench-toybench levels methods formats toybox clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -48,6 +48,10 @@ test: $(READY)  ## run the whole test suite on two processes
 test-lowest:  ## run it on the lower bounds of the dependencies, in an environment of its own
 	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
 
+soak: $(READY)  ## run the tests that count with their whole counts; writes docs/promises.md
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q --soak --soak-file benchmarks/trust/soak.json $(ARGS)
+	$(BIN)/python tests/soak_rows.py
+
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,6 +61,9 @@ format: $(READY)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(READY)  ## time a step, a picture and a start against the same without us; writes benchmarks/speed/README.md
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python benchmarks/speed/run.py $(ARGS)
+
 bench-toybench: $(READY)  ## learn, generate and score on the Toybox; writes docs/scoreboard.md
 	$(BIN)/persona bench toybench $(ARGS)
 
@@ -65,6 +72,9 @@ levels: $(READY)  ## measure what each recipe is proven to do, by its tests
 
 methods: $(READY)  ## write docs/methods.md from the registry and the evidence
 	$(BIN)/python -m diffusers_persona.evaluation.methods $(ARGS)
+
+formats: $(READY)  ## write docs/formats.md from the list of formats
+	$(BIN)/python -m diffusers_persona.formats.page $(ARGS)
 
 toybox: $(TOYBOX_READY)  ## rebuild the Toybox from its art (hours on two cores, resumable)
 	$(BIN)/python -m diffusers_persona.toybox.build $(ARGS)

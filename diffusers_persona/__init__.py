@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "learn": "diffusers_persona.training.learn",
+    "learn_many": "diffusers_persona.training.learn_many",
     "Concept": "diffusers_persona.concept",
     "Attachment": "diffusers_persona.attachment",
     "Recipe": "diffusers_persona.recipe",

@@ -4,9 +4,11 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .consent import STATEMENT, shows_a_person
 from .errors import PersonaError
 
 _TEMPLATES = (Path(__file__).parent / "hub_cards", Path(__file__).parent.parent / "hub_cards")
@@ -16,12 +18,19 @@ _HUB_LICENCES = frozenset(
     "apache-2.0 mit openrail openrail++ creativeml-openrail-m cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 "
     "cc-by-nc-sa-4.0 cc-by-nc-nd-4.0 cc-by-nd-4.0 bsd-3-clause gpl-3.0 unlicense".split()
 )
-_STOCK_FILES = {
-    "learned_embeds.safetensors": "pipe.load_textual_inversion({repo}, weight_name={file}, token={token})",
-    "pytorch_lora_weights.safetensors": "pipe.load_lora_weights({repo}, weight_name={file})",
-    "pytorch_custom_diffusion_weights.safetensors": "pipe.unet.load_attn_procs({repo}, weight_name={file})",
-    "ip_adapter.safetensors": 'pipe.load_ip_adapter({repo}, subfolder="", weight_name={file})',
+STOCK_FILES = {
+    "learned_embeds.safetensors": "pipe.load_textual_inversion({where}, weight_name={file}, token={token})",
+    "pytorch_lora_weights.safetensors": "pipe.load_lora_weights({where}, weight_name={file})",
+    "pytorch_custom_diffusion_weights.safetensors": "pipe.unet.load_attn_procs({where}, weight_name={file})",
+    "ip_adapter.safetensors": 'pipe.load_ip_adapter({where}, subfolder="", weight_name={file})',
 }
+_PAIR_OF_WORDS = """\
+words = load_file({path})
+pipe.load_textual_inversion(words["clip_l"], {token}, pipe.tokenizer, pipe.text_encoder)
+pipe.load_textual_inversion(words["clip_g"], {token}, pipe.tokenizer_2, pipe.text_encoder_2)"""
+_TWO_ENCODERS = ("sdxl",)
+_LOAD_FILE = "from safetensors.torch import load_file"
+_PLACEHOLDER = "PATH_OR_REPO"
 _STOCK_OF_SPACE = {
     "word": "learned_embeds.safetensors",
     "low_rank": "pytorch_lora_weights.safetensors",
@@ -60,7 +69,8 @@ def render_card(
     header: Mapping[str, Any],
     *,
     files: Sequence[str] = (),
-    repo: str = "PATH_OR_REPO",
+    repo: str | None = None,
+    revision: str | None = None,
     entry: Any = None,
     scores: Mapping[str, Any] | None = None,
 ) -> str:
@@ -69,7 +79,8 @@ def render_card(
     Args:
         header: the concept's header, as in ``concept.json``.
         files: names of the files beside it, relative to the folder; previews and stock formats are recognised.
-        repo: what a reader types to load it: a Hub id or a path.
+        repo: the Hub id where it will lie; a placeholder when left out.
+        revision: the branch there, when it is not the main one.
         entry: the recipe's `RecipeEntry`; adds title, paper and departures.
         scores: measured numbers to show, name -> value.
 
@@ -80,27 +91,31 @@ def render_card(
 
     phrase = phrase_of(header)
     previews = sorted(name for name in files if name.lower().endswith(_PICTURES))[:6]
-    stock = [name for name in _STOCK_FILES if name in files]
+    stock = _stock_parts(header, files)
+    formats = {part.format for part in stock}
+    place = _Place(repo, revision if revision != "main" else None)
     base = header.get("base_model") or {}
     base_id = base_name(header) or "PATH_OR_ID_OF_THE_BASE_MODEL"
     prompt = f"a photo of a {phrase} on the beach" if header.get("kind") != "style" else f"a {phrase} of a cat"
-    person = header.get("kind") == "person"
+    person = shows_a_person(header)
     kinds = [space["kind"] for space in header.get("spaces") or ()]
     body = {
         "title": f"{_plain(header.get('noun') or header.get('kind') or 'concept')}: {_code(phrase)}",
         "summary": _summary(header, phrase, base_id),
         "previews": previews,
-        "without_stock": [kind for kind in kinds if _STOCK_OF_SPACE.get(kind) not in stock],
-        "stock": [_stock_line(name, repo, header["token"]) for name in stock],
+        "without_stock": [kind for kind in kinds if _STOCK_OF_SPACE.get(kind) not in formats],
+        "stock": [line for part in stock for line in _stock_lines(part, place, base).splitlines()],
+        "stock_imports": _stock_imports(stock, place, base),
         "load_base": "toybox.load()"
         if base_id == "toybox"
         else f"DiffusionPipeline.from_pretrained({_literal(base_id)})",
         "base_import": "from diffusers_persona import toybox"
         if base_id == "toybox"
         else "from diffusers import DiffusionPipeline",
-        "repo_literal": _literal(repo),
+        "where": place.arguments,
         "prompt_literal": _literal(prompt),
-        "repo_shell": _shell(repo),
+        "repo_shell": _shell(place.name),
+        "revision_shell": _shell(place.revision) if place.revision else "",
         "base_shell": _shell(base_id),
         "prompt_shell": _shell(prompt),
         "facts": _facts(header, phrase, base, base_id, entry),
@@ -112,7 +127,7 @@ def render_card(
         "person": person,
         **_rights(header, person),
     }
-    data = _metadata(header, phrase, base_id, previews, prompt, stock)
+    data = _metadata(header, phrase, base_id, previews, prompt, formats)
     text = str(ModelCard.from_template(data, template_path=str(template_path()), **body))
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
@@ -143,7 +158,7 @@ def write_card(folder: str | os.PathLike, **options) -> Path:
     return target
 
 
-def _metadata(header, phrase, base_id, previews, prompt, stock):
+def _metadata(header, phrase, base_id, previews, prompt, formats):
     from huggingface_hub import ModelCardData
 
     licence = str(header.get("licence") or "").strip()
@@ -162,7 +177,7 @@ def _metadata(header, phrase, base_id, previews, prompt, stock):
         str(header.get("recipe", "")),
         str(header.get("kind", "")),
     ]
-    tags += [_STOCK_TAGS[name] for name in stock if name in _STOCK_TAGS]
+    tags += [tag for name, tag in _STOCK_TAGS.items() if name in formats]
     return ModelCardData(
         library_name="diffusers",
         pipeline_tag="text-to-image",
@@ -176,9 +191,12 @@ def _summary(header, phrase, base_id) -> str:
     images = (header.get("training") or {}).get("images") or ()
     count = {0: "a few pictures", 1: "one picture"}.get(len(images), f"{len(images)} pictures")
     what = header.get("noun") or header.get("kind") or "concept"
+    origin = f"learned from {count} with the recipe `{header.get('recipe', 'unknown')}`"
+    if header.get("provenance"):
+        origin = _plain(header["provenance"])
     return (
-        f"A personal concept ({_plain(what)}) for text-to-image pipelines, learned from {count} "
-        f"with the recipe `{header.get('recipe', 'unknown')}`. Write {_code(phrase)} in a prompt to call it. "
+        f"A personal concept ({_plain(what)}) for text-to-image pipelines, {origin}. "
+        f"Write {_code(phrase)} in a prompt to call it. "
         f"Base model: {_code(base_id)}."
     )
 
@@ -215,18 +233,80 @@ def _training(header) -> list[tuple[str, str]]:
 
 def _rights(header, person) -> dict[str, str]:
     licence, consent = header.get("licence"), header.get("consent")
+    stated = f" {STATEMENT}." if header.get("consent_to_publish") and consent != STATEMENT else ""
     return {
         "licence_note": f"Licence of the concept: {_code(licence)}."
         if licence
         else "No licence is stated: ask the author before you use it.",
-        "consent_note": f"Provenance and consent, as stated by the author: {_plain(consent)}."
+        "consent_note": f"Provenance and consent, as stated by the author: {_plain(consent)}.{stated}"
         if consent
         else ("No consent is recorded: do not publish it." if person else "No provenance of the pictures is stated."),
     }
 
 
-def _stock_line(name, repo, token) -> str:
-    return _STOCK_FILES[name].format(repo=_literal(repo), file=_literal(name), token=_literal(token))
+@dataclass(frozen=True)
+class _Place:
+    """Where a reader finds the concept: a repository, or a placeholder."""
+
+    repo: str | None
+    revision: str | None
+
+    @property
+    def name(self) -> str:
+        return self.repo or _PLACEHOLDER
+
+    @property
+    def arguments(self) -> str:
+        """Arguments of a `from_pretrained` or `load_...` call."""
+        return _literal(self.name) + (f", revision={_literal(self.revision)}" if self.revision else "")
+
+    def path(self, file: str) -> str:
+        """Expression for the path of one file."""
+        if self.repo is None:
+            return _literal(f"{self.name}/{file}")
+        revision = f", revision={_literal(self.revision)}" if self.revision else ""
+        return f"hf_hub_download({_literal(self.repo)}, {_literal(file)}{revision})"
+
+
+@dataclass(frozen=True)
+class _StockPart:
+    """One file in a stock format: its name, the format's own file name, and the word that it defines."""
+
+    file: str
+    format: str
+    token: str
+
+
+def _stock_parts(header, files) -> list[_StockPart]:
+    """The stock files beside a concept; one of several words is called ``<word>_learned_embeds.safetensors``."""
+    spaces = header.get("spaces") or ()
+    words = [space.get("token") or header["token"] for space in spaces if space["kind"] == "word"]
+    parts = []
+    for stock in STOCK_FILES:
+        for name in sorted(files):
+            prefix = name.removesuffix(stock).removesuffix("_")
+            if name == stock:
+                parts.append(_StockPart(name, stock, (words or [header["token"]])[0]))
+            elif name == f"{prefix}_{stock}" and "/" not in name:
+                token = next((word for word in words if word.strip("<>") == prefix), f"<{prefix}>")
+                parts.append(_StockPart(name, stock, token))
+    return parts
+
+
+def _is_pair(part, base) -> bool:
+    return part.format == "learned_embeds.safetensors" and base.get("family") in _TWO_ENCODERS
+
+
+def _stock_lines(part, place, base) -> str:
+    line = _PAIR_OF_WORDS if _is_pair(part, base) else STOCK_FILES[part.format]
+    path, token = place.path(part.file), _literal(part.token)
+    return line.format(where=place.arguments, path=path, file=_literal(part.file), token=token)
+
+
+def _stock_imports(parts, place, base) -> list[str]:
+    if not any(_is_pair(part, base) for part in parts):
+        return []
+    return [*(["from huggingface_hub import hf_hub_download"] if place.repo else []), _LOAD_FILE]
 
 
 def _plain(value: Any) -> str:

@@ -15,7 +15,7 @@ import diffusers_persona
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TESTED_EXTRAS = ("bench", "dev", "toybox-build")
+TESTED_EXTRAS = ("bench", "dev", "ray", "toybox-build")
 NEVER = {"torchvision", "torchaudio", "timm"}
 
 

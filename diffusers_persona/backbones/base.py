@@ -94,7 +94,9 @@ class Backbone:
         Raises:
             PersonaError: naming the layer `path` when it is missing.
         """
-        for candidate in (inner, inner.removeprefix("text_model."), f"text_model.{inner}"):
+        from ..formats.names import spellings
+
+        for candidate in spellings(inner, root):
             try:
                 return root.get_submodule(candidate), root.get_submodule(candidate.rpartition(".")[0])
             except AttributeError:

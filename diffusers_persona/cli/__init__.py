@@ -1,4 +1,4 @@
-"""The command line: `persona learn`, `generate`, `compare`, `recipes`, `inspect`, `bench`, `demo`, `doctor`."""
+"""The command line: `persona learn`, `generate`, `compare`, `push`, `pull`, `recipes`, `inspect`, `bench`, ..."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,8 +5,8 @@ import sys
 
 import typer
 
-from . import bench, compare, demo, doctor, generate, inspect, learn, recipes
-from .console import fail, help_text, warn
+from . import bench, compare, convert, demo, doctor, generate, inspect, learn, pull, push, recipes
+from .console import fail, help_text, tolerate_any_text, warn
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 
@@ -24,10 +24,13 @@ app.command("learn", help=help_text(learn.learn), rich_help_panel="The main job"
 app.command("generate", help=help_text(generate.generate), rich_help_panel="The main job")(generate.generate)
 app.command("compare", help=help_text(compare.compare), rich_help_panel="The main job")(compare.compare)
 app.command("demo", help=help_text(demo.demo), rich_help_panel="The main job")(demo.demo)
+app.command("push", help=help_text(push.push), rich_help_panel="Share")(push.push)
+app.command("pull", help=help_text(pull.pull), rich_help_panel="Share")(pull.pull)
+app.command("convert", help=help_text(convert.convert), rich_help_panel="Share")(convert.convert)
 app.command("recipes", help=help_text(recipes.recipes), rich_help_panel="Look around")(recipes.recipes)
 app.command("inspect", help=help_text(inspect.inspect), rich_help_panel="Look around")(inspect.inspect)
 app.command("doctor", help=help_text(doctor.doctor), rich_help_panel="Look around")(doctor.doctor)
-app.add_typer(bench.app, name="bench", rich_help_panel="Measure")
+app.command("bench", cls=bench.WordLists, help=help_text(bench.bench), rich_help_panel="Measure")(bench.bench)
 
 
 @app.callback(invoke_without_command=True)
@@ -44,6 +47,7 @@ def run(arguments: list[str] | None) -> int:
     import warnings
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    tolerate_any_text()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         return _run(arguments)

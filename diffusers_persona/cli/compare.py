@@ -32,7 +32,7 @@ def compare(
     steps: options.Steps = 25,
     guidance: options.Guidance = None,
     output: Annotated[Path, typer.Option(help="Folder for compare.png and the concepts.")] = Path("comparison"),
-    precision: options.Precision = "fp32",
+    precision: options.Precision = "auto",
     device: options.Device = "auto",
 ) -> None:
     """Learn one concept with several recipes and show them side by side.
@@ -90,7 +90,9 @@ def compare(
 
 
 def _prompts(texts: list[str] | None, on_toybox: bool, kind: str) -> list[Any]:
-    from .experiment import Prompt, varied
+    from diffusers_persona.evaluation.subjects import Prompt
+
+    from .experiment import varied
 
     if texts:
         return [Prompt(template=text) for text in texts]

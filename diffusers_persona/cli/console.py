@@ -15,6 +15,12 @@ out = Console(highlight=False, soft_wrap=True)
 notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def tolerate_any_text() -> None:
+    """Names from files may hold what no terminal can show: it is replaced by a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")
+
+
 def help_text(command: Callable) -> str:
     """A command's docstring for its help page: lines of a paragraph are joined, lines that begin with markup stay."""
     return re.sub(r"(?<!\n)\n(?![\n\[])", " ", inspect.cleandoc(command.__doc__ or ""))

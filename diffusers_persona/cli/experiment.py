@@ -15,18 +15,6 @@ from .pictures import fill, generate
 COLUMNS = ("dino_i_masked", "id", "recognised", "clip_i", "obedience", "clip_t")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Prompt:
-    """A user's prompt with ``{}`` for the concept: as one of ToyBench's, but nobody knows what it asks for."""
-
-    template: str
-    background: str | None = None
-    style: str | None = None
-    noun: str | None = None
-    second_noun: str | None = None
-    attribute: str | None = None
-
-
 @dataclasses.dataclass(kw_only=True)
 class Contender:
     """One row of a comparison: `pictures[i]` belong to prompt i; `scores` are means over all of them."""
@@ -110,18 +98,16 @@ def measure(
     contenders: Sequence[Contender], references: Sequence[Image.Image], prompts: Sequence[Any], subject: Any
 ) -> None:
     """Score every row with the Toybox's instruments, against the references and the prompts (in place)."""
-    from diffusers_persona.evaluation.host import toybox_expectation
-    from diffusers_persona.evaluation.metrics import Scorer
+    from diffusers_persona.evaluation.host import classifier_label, toybox_expectation
+    from diffusers_persona.evaluation.scorer import Scorer
     from diffusers_persona.toybox import instruments
 
-    scorer = Scorer(instruments.load(), references, kind=subject.kind, label=_label(subject))
+    judge = instruments.load()
+    scorer = Scorer(judge, references, kind=subject.kind, label=classifier_label(judge, subject, references))
+    expectations = [toybox_expectation(subject, prompt) for prompt in prompts]
     for contender in contenders:
-        images, expectations = [], []
-        for prompt, pictures in zip(prompts, contender.pictures, strict=True):
-            images += pictures
-            expectations += [toybox_expectation(subject, prompt)] * len(pictures)
-        rows = scorer.score(images, expectations)
-        names = dict.fromkeys(name for row in rows for name in row)
+        rows = scorer.score_prompts(contender.pictures, expectations)
+        names = dict.fromkeys(name for row in rows for name in row if name not in ("prompt", "image"))
         found = {name: [row[name] for row in rows if name in row] for name in names}
         contender.scores = {name: sum(values) / len(values) for name, values in found.items()}
 
@@ -159,12 +145,6 @@ def varied(prompts: Sequence[Any], each: int) -> list[int]:
         kinds["style" if prompt.style else "object" if prompt.second_noun else "place"].append(index)
     others = [*kinds["style"][:each], *kinds["object"][:each]]
     return [*kinds["place"][: 3 * each - len(others)], *others]
-
-
-def _label(subject: Any) -> tuple[str, str] | None:
-    """The label by which the instruments know a Toybox concept."""
-    attribute = {"person": "person", "style": "style"}.get(subject.kind, "noun")
-    return (attribute, subject.true_name) if subject.true_name else None
 
 
 def _saved_size(concept: Any, output: Path | None) -> int:

@@ -25,7 +25,7 @@ def generate(
     negative: Annotated[str | None, typer.Option(help="What should not be in the pictures.")] = None,
     scale: Annotated[list[float] | None, typer.Option(help="Strength, for all or for each concept (repeat).")] = None,
     output: Annotated[Path, typer.Option(help="Folder for grid.png and the single pictures.")] = Path("pictures"),
-    precision: options.Precision = "fp32",
+    precision: options.Precision = "auto",
     device: options.Device = "auto",
 ) -> None:
     """Make pictures with one concept or several at once.

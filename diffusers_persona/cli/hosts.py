@@ -1,6 +1,7 @@
 """Open base models, pictures and concepts by the words a user types."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +19,33 @@ def open_base(name: str, *, device: str = "auto", precision: str = "fp32") -> An
     Args:
         name: ``"toybox"``, a folder with ``model_index.json``, or a Hub id.
         device: ``"auto"`` takes CUDA, then MPS, then the CPU.
-        precision: element type of the weights.
+        precision: element type of the weights; ``"auto"`` is what learning on this model and device takes.
 
     Raises:
         PersonaError: there is no such model, or it cannot be loaded; one line with the reason.
     """
-    import torch
+    from diffusers_persona import backbones
+    from diffusers_persona.training.precision import AUTO, resolve
 
     _hush()
     one_of(device, DEVICES, "--device")
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
-        one_of(precision, PRECISIONS, "--precision")
-    ]
+    one_of(precision, PRECISIONS, "--precision")
+    place = _device(device)
+    pipe = _load(name, "bf16" if precision == AUTO else precision)
+    if precision == AUTO and (chosen := resolve(AUTO, miniature=backbones.of(pipe).miniature, device=place)) != "bf16":
+        pipe = _load(name, chosen)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(place)
+
+
+def _load(name: str, precision: str) -> Any:
+    from diffusers_persona.training.precision import PRECISIONS as TYPES
+
     if name == TOYBOX:
         from diffusers_persona import toybox
 
-        pipe = toybox.load().to(dtype=dtype)
-    else:
-        pipe = _from_pretrained(name, dtype)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe.to(_device(device))
+        return toybox.load().to(dtype=TYPES[precision])
+    return _from_pretrained(name, TYPES[precision])
 
 
 def guidance_of(base: str, guidance: float | None) -> float | None:
@@ -78,10 +86,10 @@ def _device(name: str) -> str:
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return next(device for device, usable in available.items() if usable)
+        name = next(device for device, usable in available.items() if usable)
     if not available[name]:
         raise PersonaError(f"--device {name}: this machine (or this torch build) has none; try --device cpu")
-    return name
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

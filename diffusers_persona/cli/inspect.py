@@ -17,7 +17,9 @@ def inspect(
 ) -> None:
     """Tell what a file or folder is by its content: header, keys, shapes, licence.
 
-    It reads safetensors headers, JSON and pictures only. Nothing is executed, a pickle is named and left closed.
+    A file that can be loaded as a concept is loaded, to count which of its keys match, are unused or missing.
+    Nothing is executed: a pickle (.pt, .bin, .ckpt) is read as plain data, or refused with the name of what it asks
+    for.
 
     [bold]Examples[/]
 
@@ -32,7 +34,7 @@ def inspect(
     """
     from diffusers_persona.formats.probe import probe
 
-    finding = probe(path)
+    finding = probe(path, load=True)
     if as_json:
         print(json.dumps(dataclasses.asdict(finding), indent=2, default=str))
         return

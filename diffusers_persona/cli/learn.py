@@ -29,7 +29,7 @@ def learn(
     resolution: Annotated[
         int | None, typer.Option(help="Side in pixels; the model's own when left out.", min=8)
     ] = None,
-    precision: options.Precision = "fp32",
+    precision: options.Precision = "auto",
     device: options.Device = "auto",
     masks: Annotated[Path | None, typer.Option(help="Folder of masks: the loss counts inside them only.")] = None,
     templates: Annotated[
@@ -76,7 +76,7 @@ def learn(
 
     subject = open_subject(images, noun, kind)
     concept = teach(
-        open_base(base, device=device),
+        open_base(base, device=device, precision=precision),
         subject.images,
         recipe,
         token=token,
@@ -87,6 +87,7 @@ def learn(
         resume=resume,
         accumulation=accumulation,
         precision=precision,
+        keep_pipe=preview_every > 0,
         resolution=resolution,
         masks=masks,
         templates=templates or subject.templates,

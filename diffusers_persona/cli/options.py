@@ -9,7 +9,7 @@ import typer
 from diffusers_persona.errors import PersonaError
 
 KINDS = ("object", "live", "person", "style")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 Base = Annotated[
@@ -39,7 +39,7 @@ RecipeNumbers = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
+Precision = Annotated[str, typer.Option(help="auto (bf16 for models of full size), fp32, bf16 or fp16.")]
 
 
 def assignments(words: Sequence[str] | None) -> dict[str, Any]:

@@ -1,129 +1,112 @@
-"""One cell of ToyBench: learn a concept with a recipe, generate every prompt, score the pictures.
+"""One cell of a benchmark: learn a concept with a recipe, generate every prompt, score the pictures.
 
-Three rows that are no recipes frame the others: `base` (the class noun in place of the concept, the floor of
-fidelity), `oracle` (real renderings of the concept in every prompt, the ceiling) and `copy-paste` (a reference picture
-whatever the prompt says: full fidelity, no obedience).
+Rows that are no recipes frame the others: `base` (the class noun in place of the concept, the floor of fidelity),
+`oracle` (real pictures of the concept in every prompt, the ceiling), `copy-paste` (a reference picture whatever the
+prompt says: full fidelity, no obedience) and `real-images` (the references against each other, which shows what the
+instruments give for real pictures of one thing).
 """
 
 import os
 import platform
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 import diffusers_persona as dp
-from diffusers_persona.errors import PersonaError
+from diffusers_persona.files import png
 
-from .host import Host
-from .metrics import Expectation, Scorer
+from .host import Host, parts
+from .making import Cell, Made, Settings, class_pictures_of, make, open_picture, prompts_of
 from .rows import SCHEMA, file_digest, row_key
+from .scorer import Scorer
+from .sets import diversity
 from .summary import REFERENCE_ROWS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How pictures are made: pictures a prompt, sampler steps, guidance scale, pictures a forward pass.
+class Finished:
+    """The row of a cell and its pictures as PNG files by name, `<prompt>_<number>.png`."""
 
-    `prompts` takes that many prompts a concept, evenly spread over the list of its kind; None takes all.
-    """
-
-    images_per_prompt: int = 2
-    steps: int = 25
-    guidance: float = 4.0
-    batch: int = 32
-    prompts: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One (recipe, concept, seed); `recipe` may also be one of `REFERENCE_ROWS`. `numbers` override the recipe's."""
-
-    recipe: str
-    concept: str
-    seed: int
-    numbers: Mapping[str, Any]
+    row: dict[str, Any]
+    pictures: Mapping[str, bytes]
 
 
 def cell_key(cell: Cell, host: Host, settings: Settings) -> str:
     """The key of a cell's row: it changes with the models, the pictures, the prompts, the numbers and the settings."""
     concept = host.concept(cell.concept)
-    pictures = [Path(path) for path in concept.references]
+    prompts = prompts_of(host, concept, settings)
+    pictures = [Path(path) for part in parts(concept) for path in part.references]
     if cell.recipe == "oracle":
         pictures += sorted((Path(concept.folder) / "oracle").glob("*.png"))
-    if folder := _class_pictures(cell, concept, host):
-        pictures += [path for path in Path(folder).rglob("*") if path.is_file()]
+    for part in parts(concept):
+        if folder := class_pictures_of(cell, part, host):
+            pictures += [path for path in Path(folder).rglob("*") if path.is_file()]
     return row_key(
         {
             "schema": SCHEMA,
             "cell": [cell.recipe, cell.concept, cell.seed],
-            "numbers": _numbers(cell),
-            "settings": {name: value for name, value in asdict(settings).items() if name != "batch"},
-            "prompts": [
-                [prompt.template, asdict(host.expect(concept, prompt))]
-                for prompt in _prompts(host, concept.kind, settings)
-            ],
+            "numbers": _numbers(cell, host),
+            "settings": settings.facts(),
+            "prompts": [[prompt.template, asdict(host.expect(concept, prompt))] for prompt in prompts],
             "templates": host.templates(concept),
             "pictures": file_digest(pictures),
             "masking": host.masking,
-            "models": [host.base_fingerprint, host.instruments_fingerprint],
+            "models": [host.base_fingerprint, host.instruments_fingerprint, *filter(None, [host.reward_name])],
         }
     )
 
 
-def compute(cell: Cell, host: Host, settings: Settings) -> dict[str, Any]:
-    """The finished row of a cell.
+def compute(cell: Cell, host: Host, settings: Settings) -> Finished:
+    """The finished row of a cell, with its pictures.
 
     Noise depends on seed, prompt and sample alone, so every recipe (and the base) starts from the same noise.
     """
     concept = host.concept(cell.concept)
-    prompts = _prompts(host, concept.kind, settings)
-    references = [_open(path) for path in concept.references]
-    if cell.recipe in REFERENCE_ROWS:
-        numbers, costs = {}, {"learn_seconds": 0.0, "artifact_bytes": 0}
-        start = time.perf_counter()
-        images = _reference_pictures(cell, host, settings, references)
+    prompts = prompts_of(host, concept, settings)
+    references = [[open_picture(path) for path in part.references] for part in parts(concept)]
+    scorer = host.scorer(concept, references)
+    made = make(cell, host, settings, references)
+    start = time.perf_counter()
+    if cell.recipe == "real-images":
+        scores = [{"prompt": None, "image": i} | row for i, row in enumerate(scorer.calibration())]
     else:
-        learned, costs = _learn(cell, concept, host)
-        numbers = learned.header["numbers"]
-        start = time.perf_counter()
-        with learned.attach(host.pipe):
-            images = _generate(
-                [prompt.template.format(learned.phrase) for prompt in prompts], cell.seed, host, settings
-            )
-    generated = time.perf_counter()
-    scorer = Scorer(host.instruments, references, kind=concept.kind, label=_label(concept, host))
-    scores = _score(scorer, images, [host.expect(concept, prompt) for prompt in prompts])
-    return {
+        expectations = [host.expect(concept, prompt) for prompt in prompts]
+        scores = scorer.score_prompts(made.images, expectations, paired=host.paired)
+    row = {
         "key": cell_key(cell, host, settings),
         "schema": SCHEMA,
+        "protocol": host.protocol,
         "recipe": cell.recipe,
         "concept": concept.name,
         "kind": concept.kind,
         "noun": concept.noun,
         "seed": cell.seed,
-        "numbers": numbers,
+        "numbers": made.numbers,
         "overrides": dict(cell.numbers),
         "templates": host.templates(concept),
         "settings": asdict(settings),
-        **costs,
-        "generate_seconds": round(generated - start, 2),
-        "score_seconds": round(time.perf_counter() - generated, 2),
+        "learn_seconds": made.learn_seconds,
+        "artifact_bytes": made.artifact_bytes,
+        "generate_seconds": round(made.seconds, 2),
+        "score_seconds": round(time.perf_counter() - start, 2),
         "base_fingerprint": host.base_fingerprint,
         "instruments_fingerprint": host.instruments_fingerprint,
+        "instruments": _instruments(host),
         "masking": host.masking,
         "machine": machine(),
         "versions": versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "prompts": [prompt.template for prompt in prompts],
-        "scores": scores,
+        "sets": _rounded(_set_scores(scorer, made)),
+        "scores": [_rounded(score) for score in scores],
     }
+    names = {f"{i:02d}_{k}.png": picture for i, group in enumerate(made.images) for k, picture in enumerate(group)}
+    return Finished(row=row, pictures={name: png(picture) for name, picture in names.items()})
 
 
 def machine() -> dict[str, Any]:
@@ -141,107 +124,31 @@ def versions() -> dict[str, str]:
     }
 
 
-def _numbers(cell: Cell) -> dict[str, Any]:
+def _numbers(cell: Cell, host: Host) -> dict[str, Any]:
     if cell.recipe in REFERENCE_ROWS:
         return {}
-    from diffusers_persona import recipes
+    from diffusers_persona import backbones, recipes
 
-    return recipes.get(cell.recipe).resolve(dict(cell.numbers), miniature=True)
-
-
-def _prompts(host: Host, kind: str, settings: Settings) -> list[Any]:
-    prompts = list(host.prompts(kind))
-    count = min(settings.prompts or len(prompts), len(prompts))
-    return [prompts[i * len(prompts) // count] for i in range(count)]
+    return recipes.get(cell.recipe).resolve(dict(cell.numbers), miniature=backbones.of(host.pipe).miniature)
 
 
-def _learn(cell: Cell, concept: Any, host: Host) -> tuple[Any, dict[str, Any]]:
-    start = time.perf_counter()
-    learned = dp.learn(
-        host.pipe,
-        list(concept.references),
-        cell.recipe,
-        noun=concept.noun,
-        kind=concept.kind,
-        seed=cell.seed,
-        templates=host.templates(concept),
-        prior_images=_class_pictures(cell, concept, host),
-        progress=False,
-        **cell.numbers,
-    )
-    seconds = time.perf_counter() - start
-    with tempfile.TemporaryDirectory() as folder:
-        learned.save_pretrained(folder)
-        size = sum(path.stat().st_size for path in Path(folder).glob("concept.safetensors"))
-    return learned, {"learn_seconds": round(seconds, 2), "artifact_bytes": size}
+def _set_scores(scorer: Scorer, made: Made) -> dict[str, float | None]:
+    """DIV of the prompts' pictures; PRES and DIV of those of the class."""
+    scores = {"div": diversity(scorer.instruments, made.images)}
+    if made.class_images:
+        scores["pres"] = scorer.preservation(made.class_images)
+        scores["class_div"] = diversity(scorer.instruments, [made.class_images])
+    return scores
 
 
-def _class_pictures(cell: Cell, concept: Any, host: Host) -> Path | None:
-    """The folder of real class pictures for a recipe whose paper has such a prior set, where the host has one."""
-    if cell.recipe in REFERENCE_ROWS:
-        return None
-    from diffusers_persona import recipes
-
-    losses = recipes.get(cell.recipe).build(**cell.numbers).method.losses
-    return (
-        host.class_pictures(concept) if any(getattr(loss, "real", False) and loss.weight for loss in losses) else None
-    )
+def _rounded(scores: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: value for name, value in scores.items() if value is not None or name == "prompt"}
+    return {name: round(value, 5) if isinstance(value, float) else value for name, value in known.items()}
 
 
-def _reference_pictures(cell: Cell, host: Host, settings: Settings, references: list) -> list[list[Image.Image]]:
-    concept = host.concept(cell.concept)
-    prompts = _prompts(host, concept.kind, settings)
-    if cell.recipe == "base":
-        texts = [host.expect(concept, prompt).text for prompt in prompts]
-        return _generate(texts, cell.seed, host, settings)
-    if cell.recipe == "copy-paste":
-        return [[references[(index + cell.seed) % len(references)]] for index in range(len(prompts))]
-    every = list(host.prompts(concept.kind))
-    folder = Path(concept.folder) / "oracle"
-    return [[_open(folder / f"{every.index(prompt):02d}.png")] for prompt in prompts]
-
-
-def _generate(texts: Sequence[str], seed: int, host: Host, settings: Settings) -> list[list[Image.Image]]:
-    jobs = [(i, k) for i in range(len(texts)) for k in range(settings.images_per_prompt)]
-    pictures: list[list[Image.Image]] = [[] for _ in texts]
-    host.pipe.set_progress_bar_config(disable=True)
-    for start in range(0, len(jobs), settings.batch):
-        batch = jobs[start : start + settings.batch]
-        images = host.pipe(
-            [texts[i] for i, _ in batch],
-            generator=[torch.Generator().manual_seed(1_000_000 * seed + 1000 * i + k) for i, k in batch],
-            num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance,
-        ).images
-        for (i, _), image in zip(batch, images, strict=True):
-            pictures[i].append(image)
-    return pictures
-
-
-def _score(
-    scorer: Scorer, images: list[list[Image.Image]], expectations: Sequence[Expectation]
-) -> list[dict[str, Any]]:
-    jobs = [(i, k, picture) for i, row in enumerate(images) for k, picture in enumerate(row)]
-    scores = scorer.score([picture for _, _, picture in jobs], [expectations[i] for i, _, _ in jobs])
-    return [
-        {"prompt": i, "image": k} | {name: round(value, 5) for name, value in row.items()}
-        for (i, k, _), row in zip(jobs, scores, strict=True)
-    ]
-
-
-def _label(concept: Any, host: Host) -> tuple[str, str] | None:
-    """The label by which the instruments' classifier knows the concept, or None where it does not."""
-    attribute = {"person": "person", "style": "style"}.get(concept.kind, "noun")
-    names, _ = host.instruments.attributes([_open(concept.references[0])])[attribute]
-    return (attribute, concept.true_name) if concept.true_name in names else None
-
-
-def _open(path: str | Path) -> Image.Image:
-    path = Path(path)
-    if not path.exists():
-        raise PersonaError(f"{path} is missing: the benchmark needs one picture a prompt; build the concepts again.")
-    with Image.open(path) as image:
-        return image.convert("RGB")
+def _instruments(host: Host) -> dict[str, Any]:
+    reward = {"reward": host.reward_name} if host.reward else {}
+    return {"models": dict(host.instruments.models), "preprocessing": dict(host.instruments.preprocessing)} | reward
 
 
 def _cpuinfo() -> list[str]:

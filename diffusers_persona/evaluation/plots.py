@@ -1,8 +1,7 @@
 """Plots of results: fidelity against obedience with intervals. Needs matplotlib (extra `bench`)."""
 
 import io
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diffusers_persona.errors import PersonaError
@@ -11,6 +10,8 @@ from diffusers_persona.files import write_whole
 from .summary import FIDELITY, METRICS, OBEDIENCE, Summary
 
 COLOURS = ("#2563eb", "#d9480f", "#2b8a3e", "#9c36b5", "#0b7285", "#c2255c", "#5f3dc4", "#8d6e00")
+LINE = 0.17
+"""Height of a line of names, in inches."""
 TITLES = {OBEDIENCE: "share of what the prompt asks", FIDELITY: "DINO-I of the foreground"}
 REFERENCE_STYLE = {
     "base": ("s", "base (class noun)"),
@@ -19,10 +20,24 @@ REFERENCE_STYLE = {
 }
 
 
-def pareto(summaries: Sequence[Summary], path: str | Path, *, x: str = OBEDIENCE, y: str = FIDELITY) -> Path:
+def pareto(
+    summaries: Sequence[Summary],
+    path: str | Path,
+    *,
+    x: str = OBEDIENCE,
+    y: str = FIDELITY,
+    families: Mapping[str, str] | None = None,
+) -> Path:
     """Draws every summary that has both metrics as a labelled point with its 95 % intervals; returns the PNG's path.
 
-    The dashed line is the front of the recipes: none of the others is better on both axes.
+    The dashed line is the front of the recipes: none of the others is better on both axes. Names stand in a column
+    beside the points, so that they never cover each other, however many there are.
+
+    Args:
+        summaries: what to draw.
+        path: of the PNG.
+        x, y: the metrics of the axes.
+        families: recipe -> family, which chooses the colour; without it every recipe has its own.
 
     Raises:
         PersonaError: matplotlib is missing, or no summary has both metrics.
@@ -32,11 +47,19 @@ def pareto(summaries: Sequence[Summary], path: str | Path, *, x: str = OBEDIENCE
     if not shown:
         raise PersonaError(f"no result has both {x!r} and {y!r}: nothing to plot.")
     recipes = [summary for summary in shown if not summary.is_reference]
+    colours = _colours(recipes, families or {})
+    height = max(5.6, 1.3 * LINE * len(recipes))
     figure, panels = pyplot.subplots(
-        1, 2 if recipes else 1, figsize=(13 if recipes else 7, 5.6), dpi=150, squeeze=False
+        1, 2 if recipes else 1, figsize=(13 if recipes else 7, height), dpi=150, squeeze=False
     )
     for axes, zoomed in zip(panels[0], (False, True), strict=False):
-        _panel(axes, recipes, shown, x, y, zoomed=zoomed)
+        _panel(axes, recipes if zoomed else shown, x, y, colours)
+        _front(axes, [(summary.means[x].mean, summary.means[y].mean) for summary in recipes])
+        _decorate(axes, x, y, zoomed=zoomed)
+        if zoomed:
+            _name_beside(axes, recipes, x, y, colours)
+    if families and len(set(colours.values())) > 1:
+        _key(panels[0][0], recipes, colours, families)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", facecolor="white", metadata={"Software": None})
     pyplot.close(figure)
@@ -44,22 +67,28 @@ def pareto(summaries: Sequence[Summary], path: str | Path, *, x: str = OBEDIENCE
     return Path(path)
 
 
-def _panel(axes, recipes: Sequence[Summary], shown: Sequence[Summary], x: str, y: str, *, zoomed: bool) -> None:
-    """All summaries with the reference rows labelled, or, zoomed, the recipes alone with theirs."""
-    labels = []
-    for summary in recipes if zoomed else shown:
-        if summary.is_reference:
-            marker, title = REFERENCE_STYLE[summary.recipe]
-            colour, markersize = "#868e96", 13 if marker == "*" else 8
-        else:
-            marker, title = "o", summary.recipe
-            colour, markersize = COLOURS[recipes.index(summary) % len(COLOURS)], 9
-        _point(axes, summary.means[x], summary.means[y], marker=marker, markersize=markersize, color=colour)
-        if zoomed or summary.is_reference:
-            labels.append((title, summary.means[x].mean, summary.means[y].mean, colour))
-    _front(axes, [(summary.means[x].mean, summary.means[y].mean) for summary in recipes])
-    _decorate(axes, x, y, zoomed=zoomed)
-    _place_labels(axes, labels)
+def _colours(recipes: Sequence[Summary], families: Mapping[str, str]) -> dict[str, str]:
+    """Recipe -> colour: one a family, or one a recipe where none has a family."""
+    groups = {each.recipe: families.get(each.recipe, "" if families else each.recipe) for each in recipes}
+    order = sorted(set(groups.values()))
+    return {recipe: COLOURS[order.index(group) % len(COLOURS)] for recipe, group in groups.items()}
+
+
+def _panel(axes, shown: Sequence[Summary], x: str, y: str, colours: Mapping[str, str]) -> None:
+    """The points with their bars, which fade as they become many; reference rows are named where they stand."""
+    fade = min(1.0, 8 / max(len(colours), 1))
+    places = [summary.means[x].mean for summary in shown]
+    middle = (min(places) + max(places)) / 2
+    for summary in shown:
+        marker, title = REFERENCE_STYLE.get(summary.recipe, ("o", ""))
+        colour = colours.get(summary.recipe, "#868e96")
+        size = 13 if marker == "*" else 8
+        _point(axes, summary.means[x], summary.means[y], fade, marker=marker, markersize=size, color=colour)
+        if title:
+            right = summary.means[x].mean < middle
+            place = {"xytext": (12 if right else -12, 9), "ha": "left" if right else "right"}
+            at = (summary.means[x].mean, summary.means[y].mean)
+            axes.annotate(title, at, textcoords="offset points", color=colour, fontsize=10, zorder=5, **place)
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -83,21 +112,23 @@ def _pyplot():
     return pyplot
 
 
-def _point(axes, x, y, **style) -> None:
+def _point(axes, x, y, fade: float, **style) -> None:
     def arms(value):
         return None if value.low is None else [[max(0, value.mean - value.low)], [max(0, value.high - value.mean)]]
 
-    axes.errorbar(
+    drawn = axes.errorbar(
         x.mean,
         y.mean,
         xerr=arms(x),
         yerr=arms(y),
         elinewidth=1.2,
-        capsize=2.5,
+        capsize=2.5 if fade == 1 else 0,
         markeredgecolor="white",
         zorder=3,
         **style,
     )
+    for bar in drawn[2]:
+        bar.set_alpha(fade)
 
 
 def _front(axes, points) -> None:
@@ -119,54 +150,42 @@ def _decorate(axes, x: str, y: str, *, zoomed: bool) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _place_labels(axes, labels) -> None:
-    """Puts each label at the nearest place that hides the fewest labels, points and bars; a hairline if it is far."""
-    from matplotlib import patheffects
-
+def _name_beside(axes, recipes: Sequence[Summary], x: str, y: str, colours: Mapping[str, str]) -> None:
+    """The names in a column to the right, in the order of the points from top to bottom, each with a hairline."""
     axes.figure.canvas.draw()
-    renderer = axes.figure.canvas.get_renderer()
-    hidden = [line for container in axes.containers for line in _pixels(container)]
-    taken = []
-    for title, x, y, colour in labels:
-        text = axes.annotate(title, (x, y), (0, 0), textcoords="offset points", color=colour, fontsize=10, zorder=5)
-        text.set(fontweight="bold", path_effects=[patheffects.withStroke(linewidth=3, foreground="white")])
-        best = None
-        for offset in _PLACES:
-            _move(text, offset)
-            box = text.get_window_extent(renderer).padded(2)
-            cost = 4 * sum(box.overlaps(other) for other in taken) + sum(box.contains(*pixel) for pixel in hidden)
-            cost += 100 * (box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1 + 20 or box.y0 < axes.bbox.y0)
-            cost += 0.02 * math.hypot(*offset)
-            if best is None or cost < best[0]:
-                best = cost, offset, box
-        _move(text, best[1])
-        taken.append(best[2])
-        if math.hypot(*best[1]) > 25:
-            arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkB": 5}
-            axes.annotate("", (x, y), best[1], textcoords="offset points", arrowprops=arrow, zorder=2)
+    to_axes = axes.transData + axes.transAxes.inverted()
+    points = {each.recipe: to_axes.transform((each.means[x].mean, each.means[y].mean)) for each in recipes}
+    ordered = sorted(points, key=lambda recipe: tuple(points[recipe][::-1]))
+    gap = LINE / (axes.get_position().height * axes.figure.get_figheight())
+    heights = spread([points[recipe][1] for recipe in ordered], gap)
+    for recipe, height in zip(ordered, heights, strict=True):
+        left, colour = 1.06, colours[recipe]
+        line = {"color": colour, "linewidth": 0.6, "alpha": 0.6, "zorder": 2, "clip_on": False}
+        place = points[recipe]
+        axes.plot([place[0], 1.01, left - 0.01], [place[1], height, height], transform=axes.transAxes, **line)
+        axes.text(left, height, recipe, transform=axes.transAxes, color=colour, fontsize=9, va="center")
 
 
-_PLACES = [
-    (radius * math.cos(math.radians(angle)), radius * math.sin(math.radians(angle)))
-    for radius in (14, 24, 38, 55, 75)
-    for angle in (35, 145, 325, 215, 75, 105, 285, 255, 10, 170, 350, 190)
-]
-"""Offsets of a label from its point, in points of 1/72 inch, the nearest first."""
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights in ascending order, moved as little as possible (least squares) so that they are `gap` apart and lie
+    within 0 and 1, where they fit.
+
+    Less `gap` for each one below, heights must not fall: isotonic regression by pooling neighbours that do.
+    """
+    blocks: list[tuple[float, int]] = []
+    for position, height in enumerate(heights):
+        mean, count = height - position * gap, 1
+        while blocks and blocks[-1][0] > mean:
+            other, size = blocks.pop()
+            mean, count = (mean * count + other * size) / (count + size), count + size
+        blocks.append((mean, count))
+    top = max(0.0, 1 - (len(heights) - 1) * gap)
+    levels = [min(max(mean, 0.0), top) for mean, count in blocks for _ in range(count)]
+    return [level + position * gap for position, level in enumerate(levels)]
 
 
-def _move(text, offset) -> None:
-    text.set_position(offset)
-    text.set(ha="left" if offset[0] > 0 else "right", va="center")
-
-
-def _pixels(container) -> list[tuple[float, float]]:
-    """Places in pixels along a point's marker and bars, close enough that a label over one of them covers one."""
-    marker, _, bars = container.lines
-    transform = marker.axes.transData
-    places = [transform.transform(point) for point in marker.get_xydata()]
-    for bar in bars:
-        for start, end in bar.get_segments():
-            start, end = transform.transform(start), transform.transform(end)
-            steps = max(2, int(math.dist(start, end) / 6))
-            places += [start + (end - start) * step / (steps - 1) for step in range(steps)]
-    return [tuple(place) for place in places]
+def _key(axes, recipes: Sequence[Summary], colours: Mapping[str, str], families: Mapping[str, str]) -> None:
+    """Which family has which colour, below the first panel."""
+    shown = {families[each.recipe]: colours[each.recipe] for each in recipes if each.recipe in families}
+    marks = [axes.plot([], [], "o", color=colour, label=family)[0] for family, colour in sorted(shown.items())]
+    axes.legend(handles=marks, loc="upper left", bbox_to_anchor=(0, -0.12), ncols=3, frameon=False, fontsize=9)

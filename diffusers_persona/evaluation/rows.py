@@ -47,10 +47,6 @@ class RowStore:
         paths = [self.path(recipe)] if recipe else sorted(self.folder.glob("*.jsonl"))
         return [row for path in paths if path.exists() for row in self._read(path)]
 
-    def has(self, recipe: str, key: str) -> bool:
-        """Whether a finished row with this key is stored."""
-        return any(row["key"] == key for row in self.rows(recipe))
-
     def put(self, row: dict[str, Any]) -> None:
         """Stores a row in place of an older one of the same (recipe, concept, seed) cell."""
         path = self.path(row["recipe"])

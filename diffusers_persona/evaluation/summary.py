@@ -12,15 +12,18 @@ FIDELITY = "dino_i_masked"
 OBEDIENCE = "obedience"
 """The headline of obedience: share of what the prompt asks (place, style, second object, ...) that is there."""
 
-REFERENCE_ROWS = ("base", "copy-paste", "oracle")
-"""Rows that are no recipes: floor of fidelity, floor of obedience, ceiling of both."""
+REFERENCE_ROWS = ("real-images", "base", "copy-paste", "oracle")
+"""Rows that are no recipes: what real pictures get, floor of fidelity, floor of obedience, ceiling of both."""
 
 METRICS = {
     "dino_i_masked": "DINO-I masked",
     "dino_i": "DINO-I",
     "clip_i": "CLIP-I",
     "clip_i_masked": "CLIP-I masked",
+    "dino_i_paired": "DINO-I paired",
+    "clip_i_paired": "CLIP-I paired",
     "id": "ID (people)",
+    "face_found": "face found",
     "recognised": "recognised",
     "obedience": "obedience",
     "clip_t": "CLIP-T",
@@ -29,13 +32,18 @@ METRICS = {
     "second_object": "second object",
     "content": "content",
     "attribute": "look",
+    "reward": "reward",
 }
-"""Metric -> its heading, in the order of the tables."""
+"""Metric of a picture -> its heading, in the order of the tables."""
+
+SET_METRICS = {"pres": "PRES (lower is better)", "class_div": "DIV of the class", "div": "DIV"}
+"""Metric of a set of pictures -> its heading."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether a recipe does its job on a benchmark: three paired differences with their intervals.
+    """Whether a recipe does its job on a benchmark: three paired differences with their intervals, in the benchmark's
+    headline metrics.
 
     fidelity: recipe minus base. obedience: recipe minus copy-paste. price: obedience, recipe minus base (below zero
     where learning costs obedience).
@@ -66,39 +74,45 @@ class Summary:
 
     @property
     def is_reference(self) -> bool:
-        """Whether the row is base, copy-paste or oracle."""
+        """Whether the row is one of `REFERENCE_ROWS`."""
         return self.recipe in REFERENCE_ROWS
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], *, kinds: Sequence[str] = ()) -> list[Summary]:
+def summarise(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    kinds: Sequence[str] = (),
+    headline: tuple[str, str] = (FIDELITY, OBEDIENCE),
+) -> list[Summary]:
     """A summary a recipe: reference rows first, then by fidelity, best first.
 
     Args:
         rows: result rows, all of the same models.
         kinds: only concepts of these kinds; empty takes all.
+        headline: the metrics of fidelity and obedience that verdict and order go by.
     """
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if not kinds or row["kind"] in kinds:
             grouped.setdefault(row["recipe"], []).append(row)
-    summaries = [_summarise_one(recipe, grouped) for recipe in grouped]
+    summaries = [_summarise_one(recipe, grouped, headline) for recipe in grouped]
 
     def order(summary: Summary) -> tuple[int, float]:
         if summary.is_reference:
             return REFERENCE_ROWS.index(summary.recipe), 0.0
-        fidelity = summary.means.get(FIDELITY)
+        fidelity = summary.means.get(headline[0])
         return len(REFERENCE_ROWS), -fidelity.mean if fidelity else 0.0
 
     return sorted(summaries, key=order)
 
 
-def _summarise_one(recipe: str, grouped: Mapping[str, list]) -> Summary:
+def _summarise_one(recipe: str, grouped: Mapping[str, list], headline: tuple[str, str]) -> Summary:
     rows = grouped[recipe]
     compared = recipe not in REFERENCE_ROWS and {"base", "copy-paste"} <= set(grouped)
     return Summary(
         recipe=recipe,
-        means={metric: mean for metric in METRICS if (mean := _mean(rows, metric))},
-        verdict=_verdict(rows, grouped["base"], grouped["copy-paste"]) if compared else None,
+        means={metric: mean for metric in (*METRICS, *SET_METRICS) if (mean := _mean(rows, metric))},
+        verdict=_verdict(rows, grouped["base"], grouped["copy-paste"], headline) if compared else None,
         concepts=len({row["concept"] for row in rows}),
         seeds=len({row["seed"] for row in rows}),
         pictures=sum(len(row["scores"]) for row in rows),
@@ -108,12 +122,13 @@ def _summarise_one(recipe: str, grouped: Mapping[str, list]) -> Summary:
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], metric: str) -> Interval | None:
-    pairs = [(score[metric], row["concept"]) for row in rows for score in row["scores"] if metric in score]
+    records = ((row["concept"], record) for row in rows for record in (row.get("sets", {}), *row["scores"]))
+    pairs = [(record[metric], concept) for concept, record in records if metric in record]
     return bootstrap([value for value, _ in pairs], [concept for _, concept in pairs]) if pairs else None
 
 
-def _verdict(rows: Sequence, base: Sequence, copied: Sequence) -> Verdict | None:
-    pairs = ((base, FIDELITY), (copied, OBEDIENCE), (base, OBEDIENCE))
+def _verdict(rows: Sequence, base: Sequence, copied: Sequence, headline: tuple[str, str]) -> Verdict | None:
+    pairs = ((base, headline[0]), (copied, headline[1]), (base, headline[1]))
     differences = [_difference(rows, other, metric) for other, metric in pairs]
     if any(difference is None for difference in differences):
         return None

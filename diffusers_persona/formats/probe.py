@@ -4,16 +4,19 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..concept import read_header as read_concept_header
 from ..errors import PersonaError
-from .safetensors_header import TensorInfo, read_header
-from .signatures import SIGNATURES, Signature
-
-TEXT_WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL, second encoder"}
+from .base import Hints, LoadReport, recognise
+from .base import load as load_contents
+from .contents import PICKLE, Contents, is_safetensors, read
+from .pickles import RefusedError, is_pickle
+from .registry import formats
+from .safetensors_header import TensorInfo
+from .text_embeddings import LICENCE_KEYS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,8 @@ class Finding:
         title: the same in words.
         facts: named facts to show (rank, width, steps, ...).
         header: parsed JSON for a concept or a pipeline folder.
-        tensors: of a safetensors file.
+        tensors: of a file of weights.
+        report: what becomes of its keys when it is loaded as a concept, where that was asked for.
         licence: as stated inside, or None.
         next_step: one line that says how to use it.
         parts: findings of the files inside a folder.
@@ -38,24 +42,18 @@ class Finding:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     header: dict[str, Any] = dataclasses.field(default_factory=dict)
     tensors: Sequence[TensorInfo] = ()
+    report: LoadReport | None = None
     licence: str | None = None
     next_step: str = ""
     parts: Sequence["Finding"] = ()
 
 
-_MAGIC = (
-    (b"PK\x03\x04", "pickle", "PyTorch zip archive (pickle)"),
-    (b"\x80\x02", "pickle", "pickle"),
-    (b"\x80\x04", "pickle", "pickle"),
-    (b"GGUF", "gguf", "GGUF weights"),
-)
-
-
-def probe(path: str | os.PathLike) -> Finding:
+def probe(path: str | os.PathLike, *, load: bool = False) -> Finding:
     """Find out what `path` is.
 
     Args:
-        path: a concept folder, a diffusers folder, a folder of pictures, a safetensors file, a picture, ...
+        path: a concept folder, a diffusers folder, a folder of pictures, a file of weights, a picture, ...
+        load: also load a file of weights that is a concept, for the report of its keys. Needs torch, and its tensors.
 
     Returns:
         a `Finding`; `kind` is ``"unknown"`` when the content matches nothing known.
@@ -66,7 +64,7 @@ def probe(path: str | os.PathLike) -> Finding:
     path = Path(path)
     if not path.exists():
         raise PersonaError(f"{path} does not exist; give a file or folder")
-    return _probe_folder(path) if path.is_dir() else _probe_file(path)
+    return _probe_folder(path) if path.is_dir() else _probe_file(path, load)
 
 
 def _probe_folder(folder: Path) -> Finding:
@@ -115,12 +113,7 @@ def _probe_folder(folder: Path) -> Finding:
 
 
 def _concept(folder: Path) -> Finding:
-    header = _read_json(folder / "concept.json")
-    missing = [key for key in ("schema_version", "recipe", "token", "noun", "spaces") if key not in header]
-    if missing:
-        raise PersonaError(
-            f"{folder / 'concept.json'} lacks {', '.join(missing)}: not a concept's header; save it again"
-        )
+    header = read_concept_header(folder / "concept.json")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise PersonaError(f"{folder} has a concept.json but no .safetensors file; save the concept again")
@@ -128,7 +121,8 @@ def _concept(folder: Path) -> Finding:
     return Finding(
         path=folder,
         kind="concept",
-        title=f"concept {header['token']} learned with {header['recipe']}",
+        title=f"concept {header['token']} "
+        + ("imported from another format" if header.get("provenance") else f"learned with {header['recipe']}"),
         facts=_concept_facts(header),
         header=header,
         licence=header.get("licence"),
@@ -139,7 +133,7 @@ def _concept(folder: Path) -> Finding:
 
 def _concept_facts(header: dict[str, Any]) -> dict[str, Any]:
     base, training = header.get("base_model") or {}, header.get("training") or {}
-    curve = training.get("loss_curve") or []
+    curve, pictures = (_list(training.get(key)) for key in ("loss_curve", "images"))
     return {
         "recipe": header["recipe"],
         "prompt phrase": header.get("phrase") or header["token"],
@@ -152,12 +146,17 @@ def _concept_facts(header: dict[str, Any]) -> dict[str, Any]:
             f"{k} {training[k]}" for k in ("steps", "seconds", "seed", "precision") if k in training
         ),
         "loss": f"{curve[0]} to {curve[-1]}" if curve else None,
-        "pictures": len(training.get("images") or ()) or None,
+        "pictures": len(pictures) or None,
         "finished": training.get("finished"),
+        "provenance": header.get("provenance"),
         "consent": header.get("consent"),
         "made with": ", ".join(f"{name} {value}" for name, value in (header.get("versions") or {}).items()),
         "schema version": header["schema_version"],
     }
+
+
+def _list(value) -> list:
+    return value if isinstance(value, list) else []
 
 
 def _check_digest(folder: Path, header: dict[str, Any]) -> None:
@@ -173,118 +172,95 @@ def _probe_or_damaged(path: Path) -> Finding:
         return Finding(path=path, kind="damaged", title=str(error))
 
 
-def _probe_file(path: Path) -> Finding:
+def _probe_file(path: Path, load: bool = False) -> Finding:
+    size = {"bytes": path.stat().st_size}
+    if is_pickle(path) or is_safetensors(path):
+        return _weights(path, load)
     with path.open("rb") as file:
         start = file.read(16)
-    if path.suffix == ".safetensors" or (start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000):
-        return _weights(path)
-    for magic, kind, title in _MAGIC:
-        if start.startswith(magic):
-            step = (
-                "not opened: unpickling runs code; convert it to safetensors where you trust it"
-                if kind == "pickle"
-                else ""
-            )
-            return Finding(path=path, kind=kind, title=title, facts={"bytes": path.stat().st_size}, next_step=step)
+    if start.startswith(b"GGUF"):
+        return Finding(path=path, kind="gguf", title="GGUF weights", facts=size)
     if picture := _picture(path):
         return picture
     if start.lstrip()[:1] in (b"{", b"[") and path.suffix in (".json", ".jsonl"):
-        return Finding(path=path, kind="json", title="JSON", facts={"bytes": path.stat().st_size})
-    return Finding(path=path, kind="unknown", title="unknown file", facts={"bytes": path.stat().st_size})
+        return Finding(path=path, kind="json", title="JSON", facts=size)
+    return Finding(path=path, kind="unknown", title="unknown file", facts=size)
 
 
 def _picture(path: Path) -> Finding | None:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(path) as picture:
-            facts = {"size": f"{picture.width}x{picture.height}", "format": picture.format, "mode": picture.mode}
-            try:
-                picture.load()
-            except (OSError, ValueError, SyntaxError) as error:
-                raise PersonaError(
-                    f"{path}: damaged {picture.format} picture ({error}); replace or remove it"
-                ) from None
-    except (UnidentifiedImageError, Image.DecompressionBombError):
+    from ..inversion.decoding import FORMATS, decode, sniff
+
+    if sniff(path) is None:
         return None
+    try:
+        decode(path)
+        with Image.open(path, formats=FORMATS) as picture:
+            facts = {"size": f"{picture.width}x{picture.height}", "format": picture.format, "mode": picture.mode}
+    except PersonaError as error:
+        raise PersonaError(f"{path}: this picture is {error}") from None
     return Finding(path=path, kind="picture", title=f"{facts['format']} picture", facts=facts)
 
 
-def _weights(path: Path) -> Finding:
-    tensors, metadata = read_header(path)
-    facts: dict[str, Any] = {
-        "tensors": len(tensors),
-        "bytes": path.stat().st_size,
-        "types": ", ".join(sorted({info.dtype for info in tensors})),
-    }
-    licence = next((metadata[key] for key in ("license", "licence", "modelspec.license") if key in metadata), None)
-    facts |= {f"metadata {key}": " ".join(value.split())[:100] for key, value in sorted(metadata.items())[:12]}
-    names = [info.name for info in tensors]
-    for signature in SIGNATURES:
-        if _matches(signature, names):
-            kind, title, step = signature.kind, signature.title, signature.next_step
-            facts |= _adapter_facts(tensors)
-            break
-    else:
-        kind, title, step, more = _embedding(tensors)
-        facts |= more
-    return Finding(path=path, kind=kind, title=title, facts=facts, tensors=tensors, licence=licence, next_step=step)
-
-
-def _matches(signature: Signature, names: Sequence[str]) -> bool:
-    if signature.every:
-        return bool(names) and all(any(re.search(pattern, name) for pattern in signature.keys) for name in names)
-    return all(any(re.search(pattern, name) for name in names) for pattern in signature.keys)
-
-
-def _embedding(tensors: Sequence[TensorInfo]) -> tuple[str, str, str, dict[str, Any]]:
-    """Textual Inversion files are one or two small matrices of the text encoders' width, whatever they are called."""
-    small = tensors and all(len(info.shape) in (1, 2) and info.shape[0] <= 4096 for info in tensors)
-    names = {info.name for info in tensors}
-    is_sdxl = names == {"clip_l", "clip_g"}
-    if small and (
-        is_sdxl or (len(tensors) == 1 and (_looks_like_token(tensors[0]) or tensors[0].name == "emp_params"))
-    ):
-        vectors = tensors[0].shape[0] if len(tensors[0].shape) == 2 else 1
-        width = tensors[0].shape[-1]
-        base = "SDXL" if is_sdxl else TEXT_WIDTHS.get(width, f"a text encoder of width {width}")
-        facts = {"token": ", ".join(sorted(names)), "vectors": vectors, "width": width, "for": base}
-        return (
-            "textual-inversion",
-            "Textual Inversion embedding",
-            "pipe.load_textual_inversion(...) in diffusers",
-            facts,
+def _weights(path: Path, load: bool) -> Finding:
+    try:
+        contents = read(path)
+    except RefusedError as error:
+        return Finding(
+            path=path,
+            kind="pickle",
+            title="PyTorch file that is not opened",
+            facts={"bytes": path.stat().st_size, "refused": str(error).removeprefix(f"{path}: ")},
+            next_step="unpickling it would run code; where you trust it, save its tensors as safetensors",
         )
-    return "unknown", "safetensors file with unknown keys", "", {}
+    found = recognise(contents, formats())
+    facts = _common_facts(contents)
+    if found is None:
+        kind, title = "unknown", f"{_CONTAINER[contents.container]} with unknown keys"
+    else:
+        kind, title = found.kind, found.title
+        facts |= found.facts(contents) if found.facts is not None else {}
+    report, more = _report(contents) if load and found is not None and found.load is not None else (None, {})
+    return Finding(
+        path=path,
+        kind=kind,
+        title=title,
+        facts=facts | more,
+        tensors=list(contents.infos.values()),
+        report=report,
+        licence=next((contents.metadata[k] for k in LICENCE_KEYS if k in contents.metadata), None),
+        next_step=found.next_step if found is not None else "",
+    )
 
 
-def _looks_like_token(info: TensorInfo) -> bool:
-    is_word = "." not in info.name and info.name not in ("weight", "bias")
-    return is_word and (info.shape[-1] in TEXT_WIDTHS or info.name.startswith("<"))
+_CONTAINER = {PICKLE: "PyTorch file (opened by the restricted reader)", "safetensors": "safetensors file"}
 
 
-def _adapter_facts(tensors: Sequence[TensorInfo]) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    down = [info for info in tensors if re.search(r"(lora_A(\.\w+)?|lora[._]down)\.weight$", info.name) and info.shape]
-    if down:
-        facts["rank"] = ", ".join(str(rank) for rank in sorted({info.shape[0] for info in down}))
-        facts["layers"] = len(down)
-        facts["text encoder too"] = any(re.search(r"(^|\.)(text_encoder|lora_te)", info.name) for info in down)
-    widths = {
-        info.shape[-1] for info in tensors if re.search(r"attn2[._].*to_k.*(lora_A|down|custom_diff)", info.name)
+def _common_facts(contents: Contents) -> dict[str, Any]:
+    infos = contents.infos.values()
+    facts: dict[str, Any] = {
+        "container": _CONTAINER[contents.container],
+        "tensors": len(infos),
+        "bytes": contents.path.stat().st_size,
+        "types": ", ".join(sorted({info.dtype for info in infos})),
     }
-    bases = [TEXT_WIDTHS[width] for width in sorted(widths) if width in TEXT_WIDTHS]
-    if bases:
-        facts["for"] = ", ".join(bases)
-    elif any("single_transformer_blocks" in info.name for info in tensors):
-        facts["for"] = "FLUX"
-    return facts
+    shown = sorted(contents.metadata.items())[:12]
+    return facts | {f"metadata {key}": " ".join(value.split())[:100] for key, value in shown}
+
+
+def _report(contents: Contents) -> tuple[LoadReport | None, dict[str, Any]]:
+    try:
+        report = load_contents(contents, Hints(), formats())[1].report
+    except PersonaError as error:
+        return None, {"cannot be loaded": str(error).removeprefix(f"{contents.path}: ")}
+    return report, {"keys": str(report)}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise PersonaError(f"{path} is not valid JSON ({error}); save it again") from None
     if not isinstance(value, dict):
         raise PersonaError(f"{path} should hold a JSON object; it holds a {type(value).__name__}")

@@ -69,7 +69,7 @@ def read_header(path: str | os.PathLike) -> tuple[list[TensorInfo], dict[str, st
         ]
         entries.sort(key=lambda item: tuple(item[0]))
         _check_offsets(path, entries, size - 8 - length)
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, PersonaError):
             raise
         raise PersonaError(f"{path}: the safetensors header is damaged ({error}); fetch or save it again") from None

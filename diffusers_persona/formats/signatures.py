@@ -1,90 +1,86 @@
-"""Weight formats by their tensor keys, from the most special to the most general."""
+"""Weight formats that are told by their keys alone and named, but are no concept: nothing is loaded from them."""
 
-import dataclasses
+from __future__ import annotations
 
+import re
+from collections.abc import Callable
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Signature:
-    """A format, recognised by regular expressions that are searched in its keys.
-
-    Each pattern in `keys` must match some key; with `every`, each key must match some pattern.
-    """
-
-    kind: str
-    title: str
-    keys: tuple[str, ...]
-    every: bool = False
-    next_step: str
+from .base import Format
+from .contents import Contents
 
 
-_LORA_STEP = "pipe.load_lora_weights(...) in diffusers"
+def by_keys(*patterns: str, every: bool = False) -> Callable[[Contents], bool]:
+    """A `Format.recognise`: each expression is found in some key; with `every`, each key matches one of them."""
+    compiled = [re.compile(pattern) for pattern in patterns]
+
+    def recognise(contents: Contents) -> bool:
+        names = contents.infos
+        if every:
+            return bool(names) and all(any(pattern.search(name) for pattern in compiled) for name in names)
+        return all(any(pattern.search(name) for name in names) for pattern in compiled)
+
+    return recognise
+
+
 _PIPE_STEP = "DiffusionPipeline.from_pretrained(...) or from_single_file(...) in diffusers"
-# Order matters: the first signature whose patterns all match wins, from the most special to the most general.
-SIGNATURES = (
-    Signature(
+_PART = "it is a part of a base model, not a concept"
+OWN = (
+    Format(
         kind="concept-tensors",
         title="tensors of a concept (their header is concept.json beside them)",
-        keys=(r"^\d+\.[a-z_]+\.\w",),
-        every=True,
-        next_step="inspect the folder that it belongs to",
+        layout="`<index>.<space>.<name>`",
+        recognise=by_keys(r"^\d+\.[a-z_]+\.\w", every=True),
+        refusal="its header is the concept.json beside it",
+        next_step="give the folder that it belongs to",
     ),
-    Signature(
-        kind="ip-adapter",
-        title="IP-Adapter",
-        keys=(r"^image_proj\.", r"^ip_adapter\."),
-        next_step="pipe.load_ip_adapter(...)",
+)
+FORMATS = (
+    Format(
+        kind="oft",
+        title="OFT",
+        layout="`oft_blocks`, `oft_diag`, `oft_r`",
+        recognise=by_keys(r"oft_(blocks|diag|r)\b"),
+        refusal="orthogonal weights are not loaded yet",
+        next_step="use PEFT's OFT",
     ),
-    Signature(
-        kind="custom-diffusion",
-        title="Custom Diffusion key/value weights (diffusers)",
-        keys=(r"to_[kv]_custom_diffusion\.weight$",),
-        next_step="pipe.unet.load_attn_procs(...) in diffusers",
-    ),
-    Signature(
-        kind="lora",
-        title="LoRA with DoRA magnitudes",
-        keys=(r"lora_magnitude_vector|dora_scale",),
-        next_step=_LORA_STEP,
-    ),
-    Signature(
-        kind="lora",
-        title="LoRA (kohya keys)",
-        keys=(r"^lora_(unet|te\d?)_.*lora_down\.weight$",),
-        next_step=_LORA_STEP,
-    ),
-    Signature(kind="lora", title="LoRA (PEFT keys)", keys=(r"\.lora_A(\.\w+)?\.weight$",), next_step=_LORA_STEP),
-    Signature(
-        kind="lora",
-        title="LoRA (older diffusers keys)",
-        keys=(r"(lora\.down|_lora\.down|lora_down)\.weight$",),
-        next_step=_LORA_STEP,
-    ),
-    Signature(kind="loha", title="LoHa (LyCORIS)", keys=(r"hada_w1_a$",), next_step="PEFT's LoHa"),
-    Signature(kind="lokr", title="LoKr (LyCORIS)", keys=(r"lokr_w1",), next_step="PEFT's LoKr"),
-    Signature(kind="oft", title="OFT", keys=(r"oft_(blocks|diag|r)\b",), next_step="PEFT's OFT"),
-    Signature(
+    Format(
         kind="single-file",
         title="original Stable Diffusion checkpoint",
-        keys=(r"^model\.diffusion_model\.",),
+        layout="`model.diffusion_model.*`",
+        recognise=by_keys(r"^(state_dict\.)?model\.diffusion_model\."),
+        refusal="it is a whole base model, not a concept",
         next_step=_PIPE_STEP,
     ),
-    Signature(
+    Format(
         kind="controlnet",
         title="ControlNet",
-        keys=(r"^controlnet_cond_embedding\.",),
+        layout="`controlnet_cond_embedding.*`",
+        recognise=by_keys(r"^controlnet_cond_embedding\."),
+        refusal="it controls a layout, it is no concept",
         next_step="ControlNetModel.from_pretrained(...)",
     ),
-    Signature(kind="unet", title="UNet weights", keys=(r"^down_blocks\.", r"^time_embedding\."), next_step=_PIPE_STEP),
-    Signature(
-        kind="vae",
-        title="autoencoder weights",
-        keys=(r"^(encoder|decoder)\.(conv_in|mid_block)\.",),
+    Format(
+        kind="unet",
+        title="UNet weights",
+        layout="`down_blocks.*`, `time_embedding.*`",
+        recognise=by_keys(r"^down_blocks\.", r"^time_embedding\."),
+        refusal=_PART,
         next_step=_PIPE_STEP,
     ),
-    Signature(
+    Format(
+        kind="vae",
+        title="autoencoder weights",
+        layout="`encoder.*`, `decoder.*`",
+        recognise=by_keys(r"^(encoder|decoder)\.(conv_in|mid_block)\."),
+        refusal=_PART,
+        next_step=_PIPE_STEP,
+    ),
+    Format(
         kind="text-encoder",
         title="CLIP text encoder weights",
-        keys=(r"embeddings\.token_embedding\.weight$",),
+        layout="`embeddings.token_embedding.weight`",
+        recognise=by_keys(r"embeddings\.token_embedding\.weight$"),
+        refusal=_PART,
         next_step=_PIPE_STEP,
     ),
 )

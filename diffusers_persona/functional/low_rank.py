@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -25,15 +26,38 @@ def delta(stock: Tensor, down: Tensor, up: Tensor, scaling: float, magnitude: Te
     Args:
         stock: W, [out, in] or [out, in, k, k], float32.
         scaling: alpha / r, or alpha / sqrt(r) when rank-stabilised.
-        magnitude: m, one value an output row, or None.
+        magnitude: m, as in `recompose`, or None.
 
     Returns:
-        W' - W with W' = W + scaling B A, or m (W + scaling B A) / |W + scaling B A| row by row
-        (arXiv 2402.09353, equation 5), in the shape of `stock`.
+        W' - W, in the shape of `stock`.
     """
-    change = scaling * product(down, up).to(stock)
+    return recompose(stock, scaling * product(down, up).to(stock).reshape(stock.shape), magnitude)
+
+
+def recompose(stock: Tensor, change: Tensor, magnitude: Tensor | None) -> Tensor:
+    """The change of a weight whose magnitudes are learned apart from its direction.
+
+    Args:
+        stock: W, [out, in] or [out, in, k, k].
+        change: what an adapter adds to W, in the same shape.
+        magnitude: m: one value an output row, or [1, in] for one value an input column; None to leave it at `change`.
+
+    Returns:
+        W' - W with W' = m (W + change) / |W + change|, row by row (DoRA, arXiv 2402.09353, equation 5) or column by
+        column (LyCORIS's other choice of the norm).
+    """
     if magnitude is None:
         return change
     moved = stock + change
-    norm = moved.flatten(1).norm(dim=1)
-    return moved * (magnitude.flatten().to(stock) / norm).reshape(-1, *[1] * (stock.ndim - 1)) - stock
+    by_column = magnitude.ndim == 2 and magnitude.shape[0] == 1
+    axes = [axis for axis in range(stock.ndim) if axis != int(by_column)]
+    norm = torch.linalg.vector_norm(moved, dim=axes, keepdim=True)
+    return moved * (magnitude.to(stock).reshape(norm.shape) / norm) - stock
+
+
+def compose_kernel(down: Tensor, mid: Tensor) -> Tensor:
+    """The A [r, in, k, k] that a 1x1 convolution `down` [q, in, 1, 1] and a k x k one `mid` [r, q, k, k] make in turn.
+
+    LoCon files split the kernels of convolutions so. Source: arXiv 2309.14859, section 3.1 (CP decomposition).
+    """
+    return torch.einsum("rqhw,qi->rihw", mid.float(), down.flatten(1).float())

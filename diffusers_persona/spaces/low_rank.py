@@ -11,15 +11,17 @@ import math
 from typing import ClassVar
 
 from ..errors import PersonaError
+from . import adapters
 from .base import Grip, Learner, Subject
 
-ADAPTER = "persona_low_rank"
-TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+DOWN, UP, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowRank:
     """A low-rank change of linear and convolutional weights.
+
+    A layer of another rank, or with a tensor ``alpha`` of its own, goes by these in place of the declared numbers.
 
     Attributes:
         rank: r, the inner width of B A; >= 1.
@@ -58,7 +60,7 @@ class LowRank:
         alpha = self.rank if self.alpha is None else self.alpha
         return alpha / (math.sqrt(self.rank) if self.rank_stabilised else self.rank)
 
-    def peft_config(self, targets):
+    def peft_config(self, targets, **patterns):
         """The PEFT declaration of this space for modules that end with `targets`."""
         from peft import LoraConfig
 
@@ -70,70 +72,41 @@ class LowRank:
             use_dora=self.dora,
             lora_dropout=self.dropout,
             init_lora_weights="gaussian",
+            **patterns,
         )
 
     def prepare(self, host, subject: Subject) -> Learner:
         """PEFT adapters in the clone; parameter names are the stock LoRA file's keys."""
-        import torch
-        from peft import inject_adapter_in_model
+        return adapters.prepare(host, subject, self)
 
-        learner = Learner(parameters={})
-        components = {host.denoiser_name: (host.denoiser, self.targets)}
-        if self.text_encoders:
-            components |= {name: (encoder, TEXT_TARGETS) for name, encoder in host.text_encoders.items()}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(subject.seed)
-            for component, (module, targets) in components.items():
-                if not any(name.endswith(tuple(targets)) for name, _ in module.named_modules()):
-                    raise PersonaError(
-                        f"no layer of {component} ends with one of {', '.join(targets)}; check targets="
-                    )
-                inject_adapter_in_model(self.peft_config(targets), module, ADAPTER)
-                learner.parameters |= _adapter_parameters(component, module)
-        return learner
+    def layers(self, tensors) -> dict[str, dict]:
+        """``<component>.<module path>`` -> part -> tensor.
+
+        Raises:
+            PersonaError: for a key that is no part of a low-rank adapter, or a module without both halves.
+        """
+        return adapters.group(tensors, (DOWN, UP, MAGNITUDE, adapters.ALPHA), ((DOWN,), (UP,)))
+
+    def scaling_of(self, parts) -> float:
+        """The factor of one layer's B A."""
+        return adapters.scaling(parts, parts[DOWN].shape[0], self.scaling)
 
     def attach(self, host, tensors, grip: Grip):
         """Folds the product into the weights."""
         from ..functional.low_rank import delta
         from .sites import fold
 
-        for path, parts in group(tensors).items():
-            down, up = parts["lora_A.weight"], parts["lora_B.weight"]
-            magnitude = parts.get("lora_magnitude_vector")
+        for path, parts in self.layers(tensors).items():
+            down, up = parts[DOWN], parts[UP]
+            factor, magnitude = self.scaling_of(parts), parts.get(MAGNITUDE)
+            if up.ndim < 2 or down.ndim < 2 or up.shape[1] != down.shape[0]:
+                raise PersonaError(
+                    f"layer {path}: {UP} {tuple(up.shape)} and {DOWN} {tuple(down.shape)} do not share a rank; "
+                    "the file is damaged"
+                )
 
-            def change(stock, down=down, up=up, magnitude=magnitude):
-                return delta(stock, down, up, self.scaling, magnitude)
+            def change(stock, down=down, up=up, factor=factor, magnitude=magnitude):
+                return delta(stock, down, up, factor, magnitude)
 
             shape = (up.shape[0], *down.shape[1:])
             fold(host, f"{path}.weight", change, grip, shape=shape, of=f"{tuple(up.shape)} x {tuple(down.shape)}")
-
-
-def group(tensors) -> dict[str, dict]:
-    """Keys ``<module>.lora_A.weight`` -> module -> part -> tensor.
-
-    Raises:
-        PersonaError: for a key that is no part of a low-rank adapter, or a module without both halves.
-    """
-    modules: dict[str, dict] = {}
-    for key, tensor in tensors.items():
-        path, marker, part = key.partition(".lora_")
-        if not marker:
-            raise PersonaError(
-                f"key {key!r} is no low-rank tensor (expected <module>.lora_A.weight or .lora_B.weight)"
-            )
-        modules.setdefault(path, {})["lora_" + part.removesuffix(".default")] = tensor
-    for path, parts in modules.items():
-        missing = {"lora_A.weight", "lora_B.weight"} - set(parts)
-        if missing:
-            raise PersonaError(f"layer {path}: {', '.join(sorted(missing))} is missing; the file is incomplete")
-    return modules
-
-
-def _adapter_parameters(component, module):
-    """Name in the stock LoRA file -> the adapter's parameter, in float32 whatever the host's precision."""
-    marker, found = f".{ADAPTER}", {}
-    for name, parameter in module.named_parameters():
-        if marker in name:
-            parameter.data = parameter.data.float()
-            found[f"{component}.{name.replace(marker, '')}"] = parameter
-    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import torch
@@ -119,7 +120,7 @@ def fold(host, path: str, change: Callable[[Tensor], Tensor], grip: Grip, *, sha
         path: ``<component>.<module path>.<parameter>``, e.g. ``"unet.conv_in.weight"``.
         change: stock weight in float32 -> what is added to it at strength 1; it must not keep the stock.
         grip: the concept's hold; its strength multiplies the change.
-        shape: shape that the concept's tensors mean; None for any.
+        shape: shape that the concept's tensors mean, kernels flat or not; None for any.
         of: what the concept holds, for the message; by default `shape`.
 
     Raises:
@@ -131,7 +132,7 @@ def fold(host, path: str, change: Callable[[Tensor], Tensor], grip: Grip, *, sha
     module, parent = host.locate(host.component(component), inner, layer)
     module = unwrapped(module)
     stock = module._parameters.get(name)
-    if stock is None or (shape is not None and tuple(stock.shape) != tuple(shape)):
+    if stock is None or (shape is not None and _matrix(stock.shape) != _matrix(shape)):
         present = "none" if stock is None else tuple(stock.shape)
         raise PersonaError(
             f"layer {layer}: the concept holds {of or tuple(shape or ())}, the model's {name} is {present}; "
@@ -141,6 +142,11 @@ def fold(host, path: str, change: Callable[[Tensor], Tensor], grip: Grip, *, sha
     site.add(name, grip.key, Edit(lambda: grip.strength, change))
     grip.refreshes.append(lambda: site.fold(name))
     grip.releases.append(lambda: site.remove(name, grip.key))
+
+
+def _matrix(shape) -> tuple[int, int]:
+    """Rows and columns of a weight: files keep 1x1 convolutions as matrices, and the other way round."""
+    return shape[0], math.prod(shape[1:])
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -36,7 +36,13 @@ def _attach(host, tensors, grip: Grip):
     from .sites import fold
 
     for path, learned in tensors.items():
-        fold(host, path, lambda stock, new=learned: new.to(stock) - stock, grip, shape=learned.shape)
+        fold(
+            host,
+            path,
+            lambda stock, new=learned: new.to(stock).reshape(stock.shape) - stock,
+            grip,
+            shape=learned.shape,
+        )
 
 
 def _find(host, path):

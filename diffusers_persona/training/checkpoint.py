@@ -45,9 +45,10 @@ def load(folder: Path, *, parameters: dict, optimizer, average: dict | None) -> 
         with safe_open(path, "pt") as file:
             note = json.loads(file.metadata()["state"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        note = {"step": int(note["step"]), "optimizer": dict(note["optimizer"]), "record": dict(note["record"])}
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise PersonaError(
-            f"{path}: not a readable checkpoint ({error}); delete it and learn from the start"
+            f"{path}: not a readable checkpoint ({str(error)[:200]}); delete it and learn from the start"
         ) from error
     for kind, targets in (("parameter", parameters), ("average", average or {})):
         for name, target in targets.items():

@@ -11,6 +11,8 @@ from ..inversion.augmentation import Chain
 from ..inversion.images import example_to_tensors
 from .randomness import generator, picks
 
+VERSIONS = 32
+
 
 @dataclasses.dataclass(kw_only=True)
 class Batch:
@@ -32,7 +34,8 @@ class Batch:
 class Source:
     """Pictures of one role (the concept's, or the prior's) with their prompts.
 
-    Every outcome of a static augmentation (a flip) is encoded once; a random one (a crop) means encoding at each step.
+    Every outcome of a static augmentation (a flip) is encoded once. A random one (a crop) is drawn from `VERSIONS`
+    versions of each picture, which are encoded when they first come up.
     """
 
     def __init__(self, host, pictures, choose_prompt, *, augmentation=(), resolution: int):
@@ -42,6 +45,9 @@ class Source:
         if self.static:
             self.variants = [self.augmentation.variants(*example_to_tensors(e, resolution), "") for e in pictures]
             self.moments = self._encode_all([pixels for outcomes in self.variants for pixels, _, _ in outcomes])
+        else:
+            self.tensors = [example_to_tensors(e, resolution) for e in pictures]
+            self.moments, self.versions = {}, {}
 
     @torch.no_grad()
     def _encode_all(self, pixels: list[Tensor], at_once: int = 8):
@@ -58,12 +64,23 @@ class Source:
             mean, deviation = (moment[rows] for moment in self.moments)
             masks = [self.variants[i][outcome][1] for i, outcome in zip(chosen, outcomes)]
         else:
-            examples = [example_to_tensors(self.pictures[i], self.resolution) for i in chosen]
-            changed = [self.augmentation.apply(*e, prompt, random) for e, prompt in zip(examples, prompts)]
-            pixels, masks, prompts = (list(column) for column in zip(*changed))
-            mean, deviation = self._encode_all(pixels)
+            versions = [int(torch.randint(VERSIONS, (), generator=random)) for _ in chosen]
+            changed = [self._version(i, v, prompt, seed) for i, v, prompt in zip(chosen, versions, prompts)]
+            mean, deviation, masks, prompts = (list(column) for column in zip(*changed))
+            mean, deviation = torch.stack(mean), torch.stack(deviation)
         latents = mean + deviation * torch.randn(mean.shape, generator=random).to(mean)
         return latents, self._latent_masks(masks, latents), prompts
+
+    def _version(self, picture: int, version: int, prompt: str, seed: int):
+        """Moments, mask and prompt of one version of a picture, made when it first comes up."""
+        if (picture, version, prompt) not in self.versions:
+            random = generator(seed, picture, version, 2)
+            pixels, mask, changed = self.augmentation.apply(*self.tensors[picture], prompt, random)
+            if (picture, version) not in self.moments:
+                mean, deviation = self._encode_all([pixels])
+                self.moments[picture, version] = mean[0], deviation[0]
+            self.versions[picture, version, prompt] = mask, changed
+        return *self.moments[picture, version], *self.versions[picture, version, prompt]
 
     def _latent_masks(self, masks, latents):
         if all(mask is None for mask in masks):

@@ -9,9 +9,9 @@ import torch
 from ..errors import PersonaError
 
 OPTIMISERS = {
-    "adamw": lambda groups, m: torch.optim.AdamW(groups, betas=m.betas, weight_decay=m.weight_decay),
-    "adam": lambda groups, m: torch.optim.Adam(groups, betas=m.betas),
-    "sgd": lambda groups, m: torch.optim.SGD(groups, weight_decay=m.weight_decay),
+    "adamw": lambda groups, m: torch.optim.AdamW(groups, betas=m.betas, weight_decay=m.weight_decay, fused=True),
+    "adam": lambda groups, m: torch.optim.Adam(groups, betas=m.betas, fused=True),
+    "sgd": lambda groups, m: torch.optim.SGD(groups, weight_decay=m.weight_decay, fused=True),
     "adafactor": lambda groups, m: torch.optim.Adafactor(groups, weight_decay=m.weight_decay),
 }
 

@@ -17,14 +17,13 @@ def cache_folder() -> Path:
 
 def generated(
     pipe, host, prompt: str, count: int, *, seed: int, resolution: int, report, at_once: int = 8
-) -> ImageSet:
-    """`count` pictures of `prompt` by the frozen `pipe`, each written as soon as it is made.
+) -> list[Path]:
+    """Files of `count` pictures of `prompt` by the frozen `pipe`, each written as soon as it is made.
 
     Args:
         report: called with (pictures done, count) after each batch.
     """
     import torch
-    from PIL import Image
 
     place = f"{host.fingerprint()}|{type(pipe.scheduler).__name__}|{prompt}|{seed}|{resolution}"
     folder = cache_folder() / "prior" / hashlib.sha256(place.encode()).hexdigest()[:20]
@@ -44,6 +43,13 @@ def generated(
             report(count - len(missing) + start + len(part), count)
     finally:
         pipe.set_progress_bar_config(**{"disable": False, **quiet})
+    return paths
+
+
+def read(paths: list[Path], prompt: str) -> ImageSet:
+    """The pictures of `paths`, each with `prompt` as its caption."""
+    from PIL import Image
+
     examples = []
     for path in paths:
         with Image.open(path) as picture:

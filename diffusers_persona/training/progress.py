@@ -33,3 +33,11 @@ def bar(title: str, total: int, *, show: bool):
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=total, note="")
         yield lambda done, note="": progress.update(task, completed=done, note=note)
+
+
+def note(text: str, *, show: bool):
+    """A line for people, on stderr as the bar is."""
+    if show:
+        from rich.console import Console
+
+        Console(stderr=True).print(text, markup=False)

@@ -128,19 +128,19 @@ def test_a_name_that_is_neither_folder_nor_repository_says_so():
 
 def test_an_interrupted_save_is_noticed_and_the_old_files_are_whole(pipe, learned, folder, monkeypatch):
     """Killed between two files, the folder is never read as something that it is not."""
-    import diffusers_persona.concept as module
+    import os
 
     class Killed(BaseException):
         pass
 
-    real, new = module.write_whole, learned(pipe, "textual-inversion", token="<toy>", vectors=2, lr=0.3)
+    real, new = os.replace, learned(pipe, "textual-inversion", token="<toy>", vectors=2, lr=0.3)
 
-    def dies_before_the_header(path, content):
-        if path.name == "concept.json":
+    def dies_before_the_header(source, target):
+        if os.path.basename(target) == "concept.json":
             raise Killed
-        real(path, content)
+        real(source, target)
 
-    monkeypatch.setattr(module, "write_whole", dies_before_the_header)
+    monkeypatch.setattr(os, "replace", dies_before_the_header)
     with pytest.raises(Killed):
         new.save_pretrained(folder)
     with pytest.raises(PersonaError, match="interrupted save"):

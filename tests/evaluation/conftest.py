@@ -6,6 +6,7 @@ import pytest
 PROMPTS = ["a {} on the beach", "a neon of a {}", "a {} next to a car"]
 ASKED = ["background", "style", "second_object"]
 TRUTH = {
+    "real-images": (0.85, 0.0),
     "base": (0.4, 0.9),
     "copy-paste": (0.95, 0.05),
     "oracle": (0.9, 1.0),

@@ -10,7 +10,7 @@ from diffusers_persona.evaluation.metrics import (
     class_prompt,
     clip_text,
     paired,
-    real_images,
+    to_the_others,
     top_label_is,
 )
 
@@ -42,9 +42,9 @@ def test_arrays_are_as_good_as_tensors():
 
 
 def test_real_images_leaves_out_each_picture_with_itself():
-    assert real_images(torch.tensor([X, Y, Y])) == pytest.approx(1 / 3)
+    assert to_the_others(torch.tensor([X, Y, Y])).tolist() == pytest.approx([0, 0.5, 0.5])
     with pytest.raises(PersonaError, match="at least two"):
-        real_images(torch.tensor([X]))
+        to_the_others(torch.tensor([X]))
 
 
 def test_clip_text_is_the_raw_cosine():

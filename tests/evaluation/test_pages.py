@@ -1,5 +1,7 @@
 """The scoreboard, the plot and the table of methods."""
 
+import itertools
+
 import pytest
 from PIL import Image
 
@@ -12,13 +14,14 @@ from diffusers_persona.evaluation.summary import summarise
 
 def test_the_scoreboard_says_who_beats_the_base_and_who_does_not(rows):
     page = tables.scoreboard(rows)
-    assert "`lora` beats the base on fidelity (+0.4" in page
-    assert "`useless` **does not beat the base** on fidelity" in page
+    assert "**1 of 2** recipes beat the base on fidelity and copy-paste on obedience" in page
+    assert "outside the 95 % interval: `lora`." in page
+    assert "**Does not beat the base** on fidelity: `useless`." in page
 
 
 def test_one_concept_gives_no_verdict(rows):
     page = tables.scoreboard([row for row in rows if row["concept"] == "c0"])
-    assert "on one concept, which gives no interval" in page and "beat the base" not in page
+    assert "one concept gives no interval" in page and "**0 of 0**" not in page
 
 
 def test_the_scoreboard_names_what_its_figures_hang_on(rows):
@@ -37,9 +40,10 @@ def test_the_scoreboard_names_what_its_figures_hang_on(rows):
 
 
 def test_the_scoreboard_has_a_line_for_each_row_in_every_table(rows):
-    page = tables.scoreboard(rows)
-    assert page.count("| *oracle* |") == page.count("| *base* |") == 4
-    assert "| `lora` | +0.4" in page and "1.5 kB" in page
+    page = tables.scoreboard(rows, families={"lora": "diffusion / subject"})
+    assert all(page.count(f"| *{name}* |") == 4 for name in ("real-images", "base", "oracle"))
+    (line,) = (line for line in page.splitlines() if line.startswith("| `lora` | diffusion"))
+    assert "| yes | 0.8" in line and "| +0.4" in line and "1.5 kB" in line and "8 x 2" in line
 
 
 def test_every_table_is_well_formed(rows):
@@ -103,3 +107,29 @@ def test_the_table_of_methods_is_written_where_asked(tmp_path, capsys):
     methods.main([str(tmp_path / "methods.md")])
     assert "# Methods" in (tmp_path / "methods.md").read_text()
     assert "methods.md" in capsys.readouterr().out
+
+
+def test_the_tables_go_by_family_and_then_by_fidelity(rows):
+    copies = [row | {"recipe": name} for name in ("a", "z") for row in rows if row["recipe"] == "lora"]
+    page = tables.scoreboard(
+        [*rows, *copies], families={"useless": "face", "a": "style", "z": "face", "lora": "style"}
+    )
+    table = page[page.index("| family |") : page.index("## Fidelity")]
+    names = [line.split(" | ")[0].strip("| *`") for line in table.splitlines()[2:] if line]
+    assert names == ["real-images", "base", "copy-paste", "oracle", "z", "useless", "lora", "a"]
+
+
+def test_names_beside_the_plot_are_apart_and_near_their_points():
+    assert plots.spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
+    assert plots.spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    crowded = plots.spread([0.9] * 10, 0.05)
+    assert max(crowded) == pytest.approx(1.0) and min(b - a for a, b in itertools.pairwise(crowded)) > 0.0499
+
+
+def test_fifty_recipes_fit_into_the_plot(rows, tmp_path):
+    lora = [row for row in rows if row["recipe"] == "lora"]
+    many = [row | {"recipe": f"recipe-{i}"} for i in range(50) for row in lora[:1]]
+    families = {f"recipe-{i}": f"family {i % 5}" for i in range(50)}
+    path = plots.pareto(summarise(many), tmp_path / "pareto.png", families=families)
+    with Image.open(path) as image:
+        assert image.height > 50 * 20

@@ -17,7 +17,7 @@ def test_a_stored_row_comes_back(tmp_path):
     store = RowStore(tmp_path / "results")
     store.put(row(numbers={"steps": 3}))
     assert store.rows() == [row(numbers={"steps": 3})]
-    assert store.has("lora", "k") and not store.has("lora", "other") and not store.has("dreambooth", "k")
+    assert store.rows("lora") == store.rows() and store.rows("dreambooth") == []
 
 
 def test_a_new_row_replaces_the_old_one_of_its_cell_alone(tmp_path):

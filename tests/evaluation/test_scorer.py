@@ -5,7 +5,8 @@ from PIL import Image
 from tiny_bench import tiny_host
 
 from diffusers_persona.errors import PersonaError
-from diffusers_persona.evaluation.metrics import Expectation, Scorer
+from diffusers_persona.evaluation.metrics import Expectation
+from diffusers_persona.evaluation.scorer import Scorer
 
 
 def pictures(concept):

@@ -55,6 +55,9 @@ class Instruments:
     Vectors have unit length, so that a dot product is a cosine.
     """
 
+    models = MODELS
+    preprocessing = PREPROCESSING
+
     def __init__(self, folder: Path):
         self.folder = folder
 
@@ -94,6 +97,21 @@ class Instruments:
         ]
         return self._unit(crops, self._face, resize=False)
 
+    def face_found(self, images: Sequence["Image.Image"]) -> list[bool]:
+        """Whether the mask holds somebody whose head `face` can align: three pixels in some row."""
+        return [bool(found) for found in ((self.mask(images) > 0.5).sum(dim=2) >= 3).any(dim=1)]
+
+    def feature_maps(self, images: Sequence["Image.Image"]) -> list["torch.Tensor"]:
+        """[N, channels, height, width] of each stage of the DINO network, for perceptual distances."""
+        import torch
+
+        with torch.no_grad():
+            states = [
+                self._dino(_to_pixels(images[start : start + BATCH], True), output_hidden_states=True).hidden_states
+                for start in range(0, len(images), BATCH)
+            ]
+        return [torch.cat(layer).float() for layer in zip(*states, strict=True)][1:]
+
     def mask(self, images: Sequence["Image.Image"]) -> "torch.Tensor":
         """[N, 64, 64] probability that a pixel belongs to the subject or subjects."""
         import torch
@@ -102,10 +120,11 @@ class Instruments:
 
         return self._batched(images, lambda pixels: torch.sigmoid(foreground_logits(self._segmenter, pixels)[:, 0]))
 
-    def foreground(self, images: Sequence["Image.Image"]) -> list["Image.Image"]:
+    def foreground(self, images: Sequence["Image.Image"], noun: str = "") -> list["Image.Image"]:
         """The subjects alone, 64x64: background filled with gray 128, cut to a square around the mask.
 
-        Masked metrics are the metrics of these: `dino(foreground(images))`.
+        Masked metrics are the metrics of these: `dino(foreground(images))`. The segmenter finds whatever is in front,
+        and asks for no `noun`.
         """
         from .geometry import foreground
 

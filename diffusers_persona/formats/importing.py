@@ -1,0 +1,192 @@
+"""From a file, a folder or a repository of somebody else to a concept: find the weights, load them, write a header."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import PersonaError
+from .base import Format, Hints, Loaded, load, recognise
+from .bundles import join
+from .contents import SUFFIXES, Contents, read
+from .registry import formats
+
+RECIPE = "imported"
+SIDE_FILES = ("*.json",)
+STEPS_OF_TRAINING = ("optimizer", "scheduler", "random_states", "training_args", "scaler")
+_PIPELINE = "is a whole pipeline, not a concept; open it with DiffusionPipeline.from_pretrained"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What was loaded: the files with the format of each, and all of it together."""
+
+    files: Sequence[tuple[Contents, Format]]
+    loaded: Loaded
+
+
+def import_files(path: Path, hints: Hints) -> Imported:
+    """Loads a file, or the file or files of a folder that make one concept.
+
+    Raises:
+        PersonaError: in one line: nothing in it is known, several files could be meant, not one key matched.
+    """
+    if path.is_dir():
+        return _import_folder(path, hints)
+    contents = read(path)
+    found, loaded = load(contents, hints, formats())
+    return Imported(files=[(contents, found)], loaded=loaded)
+
+
+def _import_folder(folder: Path, hints: Hints) -> Imported:
+    """The one adapter of a folder, and the words beside it: Custom Diffusion and pivotal tuning write them apart."""
+    if (folder / "model_index.json").is_file():
+        raise PersonaError(f"{folder} {_PIPELINE}")
+    known = _known_files(folder)
+    words = [each for each in known if each[1].kind == "textual-inversion"]
+    others = [each for each in known if each[1].kind != "textual-inversion"]
+    if not known:
+        raise PersonaError(f"{folder}: no file with weights in a known format lies in this folder; name a file")
+    final = [each for each in words if each[0].path.stem == "learned_embeds"]
+    chosen = others + (final if final and not others else words)
+    if len(others) > 1 or (not others and len(chosen) > 1):
+        names = ", ".join(contents.path.name for contents, _ in chosen[:8])
+        raise PersonaError(f"{folder} holds several files that could be meant ({names}); name one of them")
+    tokens = hints.tokens
+    parts = []
+    for contents, found in chosen:
+        own = hints
+        if words and found.kind != "textual-inversion":
+            own = dataclasses.replace(hints, token=None)
+        elif len(words) > 1 and tokens:
+            own = dataclasses.replace(hints, token=_one_of(tokens, words, contents))
+        parts.append(load(contents, own, [found])[1])
+    return Imported(files=chosen, loaded=parts[0] if len(parts) == 1 else join(parts))
+
+
+def _one_of(tokens, words, contents):
+    if len(tokens) != len(words):
+        raise PersonaError(f"{contents.path.parent} holds {len(words)} words, {len(tokens)} tokens were given")
+    return tokens[[each for each, _ in words].index(contents)]
+
+
+def _known_files(folder: Path) -> list[tuple[Contents, Format]]:
+    """Loadable files of a folder; of files with one name, the safetensors one."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in SUFFIXES]
+    by_name: dict[str, Path] = {}
+    for path in sorted(files, key=lambda path: SUFFIXES.index(path.suffix)):
+        if not path.name.startswith((".", *STEPS_OF_TRAINING)):
+            by_name.setdefault(path.stem, path)
+    known, reasons = [], []
+    for path in sorted(by_name.values()):
+        try:
+            contents = read(path)
+        except PersonaError as error:
+            reasons.append(error)
+            continue
+        found = recognise(contents, formats())
+        if found is not None and found.load is not None:
+            known.append((contents, found))
+    if not known and reasons:
+        raise reasons[0]
+    return known
+
+
+# ---------------------------------------------------------------------------------------------------------------- Hub
+
+
+def fetched(name: str, revision: str | None = None) -> Path:
+    """The file ``user/repo/file``, or the folder of ``user/repo`` with its weights at the top, from the Hub's cache.
+
+    Raises:
+        PersonaError: in one line, when the name, the network or the repository is the reason.
+    """
+    import re
+
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    from ..hub.failures import explained
+
+    match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/(.+))?", name)
+    if match is None or name.startswith((".", "/")) or ".." in name.split("/"):
+        raise PersonaError(
+            f"{name} does not exist; give a file, a folder, 'user/repo' or 'user/repo/file.safetensors'"
+        )
+    repo, inner = match.groups()
+    with explained(f"{name}: no such file or folder, and not read from the Hub"):
+        if inner:
+            return Path(hf_hub_download(repo, inner, revision=revision))
+        _refuse_pipelines(repo, revision)
+        patterns = [f"*{suffix}" for suffix in SUFFIXES]
+        return Path(
+            snapshot_download(
+                repo, revision=revision, allow_patterns=[*patterns, *SIDE_FILES], ignore_patterns=["*/*"]
+            )
+        )
+
+
+def _refuse_pipelines(repo: str, revision: str | None) -> None:
+    """Before gigabytes are fetched: a repository of a whole pipeline is no concept."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
+
+    try:
+        names = HfApi().list_repo_files(repo, revision=revision)
+    except OfflineModeIsEnabled:
+        return
+    except HTTPError as error:
+        if getattr(error, "response", None) is not None:
+            raise
+        return
+    if "model_index.json" in names:
+        raise PersonaError(f"{repo} {_PIPELINE}")
+
+
+# -------------------------------------------------------------------------------------------------------------- header
+
+
+def header(imported: Imported, hints: Hints) -> dict:
+    """The header of a concept that was imported: what is known about it, and where it came from."""
+    from ..concept import SCHEMA_VERSION
+
+    loaded = imported.loaded
+    words = [token for space in loaded.spaces if space.adds_token and (token := getattr(space, "token", None))]
+    token = " ".join(words) or (hints.tokens[0] if hints.tokens else loaded.token or "")
+    noun = hints.noun if hints.noun != Hints.noun or not loaded.noun else loaded.noun
+    sources = [_source(contents, found) for contents, found in imported.files]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "recipe": RECIPE,
+        "numbers": {},
+        "token": token or noun,
+        "noun": noun,
+        "phrase": _phrase(token, noun, only_words=all(space.adds_token for space in loaded.spaces)),
+        "spaces": [{"kind": space.kind, **dataclasses.asdict(space)} for space in loaded.spaces],
+        "base_model": _base_model(loaded, hints),
+        "provenance": "; ".join(f"imported from {s['file']}, {s['format']}, sha256 {s['sha256']}" for s in sources),
+        "sources": sources,
+        "licence": loaded.licence or "",
+    }
+
+
+def _phrase(token: str, noun: str, *, only_words: bool) -> str:
+    named = noun != Hints.noun
+    if not token:
+        return noun
+    return token if only_words or not named else f"{token} {noun}"
+
+
+def _base_model(loaded: Loaded, hints: Hints) -> dict:
+    if hints.base is not None:
+        from .. import backbones
+
+        return backbones.of(hints.base).describe()
+    return {"family": loaded.family} if loaded.family else {}
+
+
+def _source(contents: Contents, found: Format) -> dict[str, str]:
+    with contents.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"file": contents.path.name, "format": found.title, "sha256": digest}

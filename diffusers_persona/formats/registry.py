@@ -1,0 +1,24 @@
+"""The one list of formats, from the most special to the most general: the first that recognises a file has it."""
+
+from __future__ import annotations
+
+import functools
+
+from .base import Format
+
+
+@functools.cache
+def formats() -> tuple[Format, ...]:
+    """All formats, in the order in which they are asked. Loads no torch."""
+    from . import adapters, bundles, custom_diffusion, ip_adapter, pipeline, signatures, text_embeddings
+
+    return (
+        *signatures.OWN,
+        *ip_adapter.FORMATS,
+        *custom_diffusion.FORMATS,
+        *bundles.FORMATS,
+        *adapters.FORMATS,
+        *signatures.FORMATS,
+        *text_embeddings.FORMATS,
+        *pipeline.FORMATS,
+    )

@@ -1,0 +1,84 @@
+"""What the spaces of factorised weight changes share: learning through PEFT, their tensors' names, their scaling."""
+
+from __future__ import annotations
+
+from ..errors import PersonaError
+from .base import Learner, Subject
+
+ADAPTER = "persona_adapter"
+TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+ALPHA = "alpha"
+
+
+def prepare(host, subject: Subject, space) -> Learner:
+    """PEFT adapters in the clone; the parameters' names are the keys of the stock files.
+
+    Args:
+        host: a private clone.
+        subject: for its seed.
+        space: has ``targets``, ``text_encoders`` and ``peft_config(targets)``.
+
+    Raises:
+        PersonaError: when no layer of a component is a target.
+    """
+    import torch
+    from peft import inject_adapter_in_model
+
+    learner = Learner(parameters={})
+    components = {host.denoiser_name: (host.denoiser, space.targets)}
+    if space.text_encoders:
+        components |= {name: (encoder, TEXT_TARGETS) for name, encoder in host.text_encoders.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(subject.seed)
+        for component, (module, targets) in components.items():
+            if not any(name.endswith(tuple(targets)) for name, _ in module.named_modules()):
+                raise PersonaError(f"no layer of {component} ends with one of {', '.join(targets)}; check targets=")
+            inject_adapter_in_model(space.peft_config(targets), module, ADAPTER)
+            learner.parameters |= _adapter_parameters(component, module)
+    return learner
+
+
+def _adapter_parameters(component, module):
+    """Name in the stock file -> the adapter's parameter, in float32 whatever the host's precision."""
+    marker, found = f".{ADAPTER}", {}
+    for name, parameter in module.named_parameters():
+        if marker in name:
+            parameter.data = parameter.data.float()
+            key = name.replace(marker, "").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+            found[f"{component}.{key}"] = parameter
+    return found
+
+
+def group(tensors, parts, needed) -> dict[str, dict]:
+    """Keys ``<module path>.<part>`` -> module path -> part -> tensor.
+
+    Args:
+        tensors: a space's tensors.
+        parts: names that a key may end with.
+        needed: tuples of parts; of each tuple a module has one at least.
+
+    Raises:
+        PersonaError: for a key that is no part, or a module that is not whole.
+    """
+    modules: dict[str, dict] = {}
+    for key, tensor in tensors.items():
+        name = key.removesuffix(".default").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+        part = next((part for part in parts if name.endswith(f".{part}")), None)
+        if part is None:
+            raise PersonaError(f"key {key!r} is no tensor of this space (expected <module>.<{' | '.join(parts)}>)")
+        modules.setdefault(name.removesuffix(f".{part}"), {})[part] = tensor
+    for path, present in modules.items():
+        missing = [" or ".join(choice) for choice in needed if not any(part in present for part in choice)]
+        if missing:
+            raise PersonaError(f"layer {path}: {', '.join(missing)} is missing; the file is incomplete")
+    return modules
+
+
+def scaling(parts, rank: int | None, default: float) -> float:
+    """The factor of one module's change: its own alpha / r where it has one, else `default`.
+
+    Args:
+        parts: the module's tensors.
+        rank: of its factors; None when they are whole matrices, whose alpha means nothing.
+    """
+    return float(parts[ALPHA]) / rank if ALPHA in parts and rank else default

@@ -1,0 +1,82 @@
+"""The concept that a loop has found: header and tensors, and a picture of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+
+from ..concept import SCHEMA_VERSION, Concept
+from ..recipe import Recipe
+
+PACKAGES = ("diffusers_persona", "diffusers", "transformers", "peft", "torch", "safetensors")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Maker:
+    """Makes a concept of the present state of a loop's student number `number`.
+
+    Attributes:
+        plan: what was settled before the first step.
+        declared: the recipe.
+        phrase: what stands for the concept in a prompt.
+    """
+
+    plan: dict
+    declared: Recipe
+    phrase: str
+    licence: str
+    consent: str
+    number: int = 0
+
+    def __call__(self, loop) -> Concept:
+        """The concept now."""
+        plan, losses = self.plan, loop.record["losses"][self.number]
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            **{key: plan[key] for key in ("recipe", "numbers", "token", "noun", "kind", "base_model")},
+            "phrase": self.phrase,
+            "spaces": [{"kind": space.kind, **dataclasses.asdict(space)} for space in self.declared.space],
+            "training": {
+                "steps": len(losses),
+                "seconds": round(loop.record["seconds"], 2),
+                "loss_curve": _curve(losses),
+                "declaration": plan["declaration"],
+                **{key: plan[key] for key in ("seed", "precision", "resolution", "processes", "images")},
+                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            },
+            "licence": self.licence,
+            "consent": self.consent,
+            "versions": _versions(),
+        }
+        return Concept(header=json.loads(json.dumps(header, default=list)), tensors=loop.tensors(self.number))
+
+
+def _curve(losses, points=100):
+    stride = max(1, len(losses) // points)
+    parts = [losses[i : i + stride] for i in range(0, len(losses), stride)]
+    return [round(sum(part) / len(part), 6) for part in parts]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def preview(concept: Concept, pipe, prompt: str, seed: int, resolution: int):
+    """A picture of `concept` through the public path: attached to the user's pipeline, and detached again."""
+    import torch
+
+    with concept.attach(pipe):
+        return pipe(
+            prompt.format(phrase=concept.phrase),
+            num_inference_steps=25,
+            generator=torch.Generator().manual_seed(seed),
+            height=resolution,
+            width=resolution,
+        ).images[0]

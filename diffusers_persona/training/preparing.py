@@ -1,0 +1,87 @@
+"""From a plan to a loop: the private clone, what each concept trains in it, and where its examples come from."""
+
+from __future__ import annotations
+
+import torch
+
+from .. import spaces
+from ..recipe import Recipe
+from .examples import Examples, Source, TextConditions
+from .loop import Loop, Student
+from .plan import Settings, Subject
+from .precision import PRECISIONS
+
+
+def prepare(
+    host, declared: Recipe, subjects: list[Subject], class_pictures: list, plan: dict, settings: Settings, **options
+) -> Loop:
+    """The loop that learns all `subjects` in one private clone of `host`.
+
+    Args:
+        class_pictures: `ImageSet` of each subject's prior, or None.
+        plan: the run's resolved numbers.
+        options: `processes` and `folder` of the `Loop`.
+    """
+    clone = host.private_clone(dtype=PRECISIONS[plan["precision"]])
+    students = [_student(clone, declared, s, c, plan, settings) for s, c in zip(subjects, class_pictures)]
+    if all(student.examples.concept.static for student in students):
+        clone.pipe.__dict__["vae"] = None
+    if settings.gradient_checkpointing:
+        clone.denoiser.enable_gradient_checkpointing()
+    encoders_change = any(space.trains_text and not space.adds_token for space in declared.space)
+    words = [subject.token for subject in subjects] if any(space.adds_token for space in declared.space) else []
+    text = TextConditions(clone, lambda prompt: encoders_change or any(word in prompt for word in words))
+    loop = Loop(
+        host=clone,
+        method=declared.method,
+        students=students,
+        text=text,
+        precision=plan["precision"],
+        checkpoint_every=settings.checkpoint_every,
+        **options,
+    )
+    if not settings.keep_pipe:
+        _free(host.pipe, loop, text_changes=encoders_change or bool(words))
+    return loop
+
+
+def _student(clone, declared, subject, class_pictures, plan, settings) -> Student:
+    data, seed, resolution = declared.data, plan["seed"], plan["resolution"]
+
+    def prompt(example, random):
+        return data.prompts.pick(
+            subject.kind, subject.phrase, example, random, noun=subject.noun, templates=settings.templates
+        )
+
+    def class_prompt(example, random):
+        return example.caption or data.prior_prompt.format(noun=subject.noun)
+
+    concept = Source(clone, subject.pictures, prompt, augmentation=data.augmentation, resolution=resolution)
+    prior = class_pictures and Source(clone, class_pictures, class_prompt, resolution=resolution)
+    learned = spaces.Subject(token=subject.token, noun=subject.noun, seed=seed)
+    return Student(
+        token=subject.token,
+        learners={(i, space.kind): space.prepare(clone, learned) for i, space in enumerate(declared.space)},
+        examples=Examples(concept, prior, batch_size=declared.method.batch_size, seed=seed),
+        seed=seed,
+    )
+
+
+@torch.no_grad()
+def _free(pipe, loop: Loop, text_changes: bool):
+    """Takes all models out of the user's pipeline, and out of the clone those that the run needs no more.
+
+    Every batch is drawn once in advance, so that all pictures and prompts that will come up are encoded.
+    """
+    with loop.autocast():
+        for number in range(loop.method.steps * loop.method.accumulation * loop.processes.count):
+            for student in loop.students:
+                batch, _ = student.examples.batch(number)
+                if not text_changes:
+                    loop.text.of(batch.prompts)
+    needed = {loop.host.denoiser_name, *(loop.host.encoder_names if text_changes else ())}
+    for name, part in list(pipe.components.items()):
+        if isinstance(part, torch.nn.Module):
+            setattr(pipe, name, None)
+            if name not in needed:
+                loop.host.pipe.__dict__[name] = None

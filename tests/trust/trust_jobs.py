@@ -1,0 +1,113 @@
+"""What the processes of the trust tests do, and how they are started: forked from a server that has everything loaded."""
+
+import functools
+import hashlib
+import multiprocessing
+import os
+import resource
+import signal
+from multiprocessing import forkserver
+from pathlib import Path
+
+import diffusers_persona as dp
+from diffusers_persona.errors import PersonaError
+from diffusers_persona.testing import tiny_pictures, tiny_pipeline
+
+LIMIT_SECONDS = 60
+SMALL = {"steps": 8, "batch_size": 2, "prior_count": 2, "lr": 1e-2}
+
+
+@functools.cache
+def pipeline(family):
+    """One tiny pipeline a process."""
+    return tiny_pipeline(family)
+
+
+@functools.cache
+def context():
+    """The fork server's context. The server, started here, finds this folder through the environment alone."""
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(["warm"])
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [before])])
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+    return found
+
+
+def start(job, *arguments):
+    """A running process of `job(connection, *arguments)` and our end of the pipe."""
+    ours, theirs = context().Pipe()
+    process = context().Process(target=job, args=(theirs, *arguments), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def finish(process, pipe):
+    """What the process sent last, or None when it ended without a word."""
+    answer = None
+    try:
+        while pipe.poll(LIMIT_SECONDS):
+            answer = pipe.recv()
+    except EOFError:
+        pass
+    process.join(LIMIT_SECONDS)
+    return answer
+
+
+def call(job, *arguments):
+    """The last answer of `job` in a process of its own."""
+    return finish(*start(job, *arguments))
+
+
+def numbers(recipe):
+    """Numbers that make a short run of any recipe, as far as it has them."""
+    from diffusers_persona.recipe import get
+
+    return {name: value for name, value in SMALL.items() if name in get(recipe).defaults}
+
+
+def train(recipe, folder, **options):
+    """A short run of `recipe` on the tiny pipeline; options of `learn` go before the defaults."""
+    options = {"noun": "dog", "progress": False, "checkpoint_every": 1, **numbers(recipe), **options}
+    return dp.learn(pipeline("sd"), tiny_pictures(3), recipe, output=folder, **options)
+
+
+def learn(pipe, recipe, folder, cache, options=None):
+    """Learns, going on where an earlier run stopped; sends "started", then the concept's digest or the error's line."""
+    os.environ["PERSONA_CACHE"] = str(cache)
+    pipe.send("started")
+    try:
+        pipe.send(("digest", train(recipe, folder, resume=True, **(options or {})).digest))
+    except PersonaError as error:
+        pipe.send(("refused", str(error)))
+
+
+def learn_as_nobody(pipe, recipe, folder, cache):
+    """`learn` without the rights of the superuser, to whom a read-only folder is none."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    learn(pipe, recipe, folder, cache)
+
+
+def learn_with_little_room(pipe, recipe, folder, cache, most_bytes):
+    """`learn` where the kernel lets no file grow beyond `most_bytes`."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    learn(pipe, recipe, folder, cache)
+
+
+def files(folder) -> dict[str, str]:
+    """Digest of each file of a folder by name."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file()
+    }
