@@ -1,6 +1,5 @@
 """The one error a user meets: a single line that names what is wrong and the next step."""
 
-
 MOST_CHARACTERS = 1500
 
 

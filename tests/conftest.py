@@ -38,7 +38,9 @@ def pytest_configure(config):
         "markers",
         "evidence(level, recipe=None): the outcome counts as evidence for a level (contract, parity, formats)",
     )
-    config.addinivalue_line("markers", "promise: the test's docstring is a promise of SECURITY.md and docs/promises.md")
+    config.addinivalue_line(
+        "markers", "promise: the test's docstring is a promise of SECURITY.md and docs/promises.md"
+    )
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(SoakReporter(config.getoption("--soak"), config.getoption("--soak-file")))
     if config.getoption("--write-evidence") and not hasattr(config, "workerinput"):

@@ -1,4 +1,4 @@
-"""The promises of the library and how far the last soak run tried them: `benchmarks/trust/soak.json`, `docs/promises.md`.
+"""The library's promises and how far the last soak run tried them: `benchmarks/trust/soak.json`, `docs/promises.md`.
 
 A promise is the docstring of a test marked `promise`; its counts are what the test took from the fixture `soak`.
 Run as a programme it writes the page.
@@ -40,7 +40,9 @@ def promises() -> list[Promise]:
     found = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and any("mark.promise" in ast.unparse(d) for d in node.decorator_list):
+            if isinstance(node, ast.FunctionDef) and any(
+                "mark.promise" in ast.unparse(d) for d in node.decorator_list
+            ):
                 words = " ".join((ast.get_docstring(node) or "").split())
                 found.append(Promise(words=words, test=f"{path.relative_to(ROOT).as_posix()}::{node.name}"))
     return found

@@ -77,7 +77,7 @@ def test_ci_runs_the_tests_and_can_be_executed():
 
 def test_make_lists_its_targets():
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("demo", "test", "test-lowest", "lint", "bench-toybench", "methods", "toybox"):
+    for target in ("demo", "test", "test-lowest", "soak", "lint", "bench-toybench", "methods", "toybox"):
         assert f"make {target}" in shown
 
 

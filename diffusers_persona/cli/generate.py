@@ -46,7 +46,8 @@ def generate(
 
     loaded = open_concepts(concepts)
     scales = _scales(scale, len(loaded))
-    prompts = [fill(template, [concept.phrase for concept in loaded]) for template in prompt]
+    wordless = [c.phrase for c in loaded if "provenance" in c.header and not any(s.adds_token for s in c.spaces)]
+    prompts = [fill(template, [concept.phrase for concept in loaded], wordless) for template in prompt]
     base = base or _base_of(loaded)
     pipe = open_base(base, device=device, precision=precision)
     guidance = guidance_of(base, guidance)

@@ -142,11 +142,15 @@ def _style_templates() -> tuple[str, ...]:
 
 
 def open_concepts(paths: list[str]) -> list[Any]:
-    """Load concepts from folders or Hub ids.
+    """Load concepts from their folders or Hub ids, and from others' files (see `Concept.from_file`).
 
     Raises:
         PersonaError: one of them is no concept.
     """
-    from diffusers_persona.concept import Concept
+    from diffusers_persona.concept import HEADER_FILE, Concept
 
-    return [Concept.from_pretrained(path) for path in paths]
+    def opened(path: str):
+        foreign = Path(path).is_file() or (Path(path).is_dir() and not (Path(path) / HEADER_FILE).exists())
+        return Concept.from_file(path) if foreign else Concept.from_pretrained(path)
+
+    return [opened(path) for path in paths]

@@ -17,8 +17,10 @@ BATCH = 16
 _PLACE = re.compile(r"\{(\d*)\}")
 
 
-def fill(template: str, phrases: Sequence[str]) -> str:
+def fill(template: str, phrases: Sequence[str], optional: Sequence[str] = ()) -> str:
     """Put the concepts' phrases into a prompt: ``{}`` in order, ``{0}`` and ``{1}`` by number, or their own words.
+
+    Each concept must be named, but for the `optional` ones (a LoRA of somebody else acts without a word that we know).
 
     Raises:
         PersonaError: a place without a concept, or a concept that the prompt does not name.
@@ -30,7 +32,7 @@ def fill(template: str, phrases: Sequence[str]) -> str:
     remaining = iter(places)
     text = _PLACE.sub(lambda _: phrases[next(remaining)], template)
     for phrase in phrases:
-        if phrase not in text:
+        if phrase not in text and phrase not in optional:
             raise PersonaError(
                 f"the prompt {template!r} does not name the concept {phrase!r}: write it, or a {{}} for it"
             )

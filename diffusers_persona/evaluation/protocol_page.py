@@ -140,7 +140,7 @@ def grid(rows: Sequence[Mapping[str, Any]], pictures: Path, concepts: Sequence[A
         prompts = seeds["base", name]["prompts"]
         number = (position if len(names) > 1 else number) % len(prompts)
         columns[position] = (name, number)
-        titles.append(f"{name}: {prompts[number]}")
+        titles.append(f"{name}: {prompts[number].replace('{}', seeds['base', name]['noun'])}")
     for recipe in recipes:
         files = [
             pictures / recipe / name / str(seeds[recipe, name]["seed"]) / f"{number:02d}_0.png"
@@ -225,11 +225,12 @@ def _sets(summaries: Sequence[Summary], distances: Mapping[str, Mapping[str, Any
 
 def _instruments(rows: Sequence[Mapping[str, Any]]) -> str:
     used = rows[0]["instruments"]
+    scored = {name for row in rows for score in row["scores"] for name in score}
     metrics = {
         "dino": "DINO-I, PRES; feature maps of its layers: DIV",
         "clip": "CLIP-I, CLIP-T",
-        "segmenter": "masks",
-        "face": "ID",
+        **({"segmenter": "masks"} if "dino_i_masked" in scored else {}),
+        **({"face": "ID"} if "id" in scored else {}),
     }
     lines = [
         [metrics[name], model, used["preprocessing"][name]]

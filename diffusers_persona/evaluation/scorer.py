@@ -70,7 +70,7 @@ class Scorer:
         own_text = text_embeddings[[texts.index(expectation.text) for expectation in expectations]]
         columns["clip_t"] = clip_text(embedded["clip_i"], own_text)
         if self.reward:
-            columns["reward"] = self._rewards(images, expectations)
+            columns["reward"] = _rewards(self.reward, images, expectations)
         rows = [{name: float(column[i]) for name, column in columns.items()} for i in range(len(images))]
         asked = self.instruments.attributes(list(images)) if isinstance(self.instruments, Classifier) else None
         for i, (row, expectation) in enumerate(zip(rows, expectations, strict=True)):
@@ -141,11 +141,12 @@ class Scorer:
             return [bool(each) for each in self.instruments.face_found(list(images))]
         return None
 
-    def _rewards(self, images: Sequence[Image.Image], expectations: Sequence[Expectation]) -> list[float]:
-        rewards = [float(value) for value in self.reward(list(images), [each.text for each in expectations])]
-        if len(rewards) != len(images):
-            raise PersonaError(f"the reward model gave {len(rewards)} scores for {len(images)} pictures.")
-        return rewards
+
+def _rewards(reward: Reward, images: Sequence[Image.Image], expectations: Sequence[Expectation]) -> list[float]:
+    rewards = [float(value) for value in reward(list(images), [each.text for each in expectations])]
+    if len(rewards) != len(images):
+        raise PersonaError(f"the reward model gave {len(rewards)} scores for {len(images)} pictures.")
+    return rewards
 
 
 def _asked(

@@ -73,7 +73,7 @@ def load(contents: Contents, hints: Hints) -> Loaded:
         elif kind == "change":
             halves.setdefault(path, {})[part] = tensor
         else:
-            words.setdefault(path, {})[part] = tensor.reshape(-1, tensor.shape[-1]).float()
+            words.setdefault(path, {})[part] = _rows(tensor, contents, key)
     unet = getattr(getattr(hints.base, "unet", None), "config", None)
     spaces, tensors = _words(words, hints, contents)
     spaces, tensors = _weights(spaces, tensors, {_named(path, unet, weights): t for path, t in weights.items()})
@@ -87,6 +87,12 @@ def load(contents: Contents, hints: Hints) -> Loaded:
         token=next((space.token for space in spaces if space.adds_token), None),
         family=_family(weights, halves),
     )
+
+
+def _rows(tensor, contents, key):
+    if tensor.ndim not in (1, 2) or not tensor.numel():
+        raise PersonaError(f"{contents.path}: {key!r} holds no vectors (shape {tuple(tensor.shape)}); fetch it again")
+    return tensor.reshape(-1, tensor.shape[-1]).float()
 
 
 def _place(key) -> tuple[str, str, str] | None:
@@ -173,8 +179,9 @@ def _family(weights, halves) -> str | None:
     """By the width of the text that keys and values are made from."""
     from .lora import WIDTHS
 
-    widths = {value.shape[1] for path, value in weights.items() if re.search(r"attn2\.to_[kv]\.weight$", path)}
-    widths |= {parts["v"].shape[1] for parts in halves.values() if "v" in parts}
+    read = [value for path, value in weights.items() if re.search(r"attn2\.to_[kv]\.weight$", path)]
+    read += [parts["v"] for parts in halves.values() if "v" in parts]
+    widths = {value.shape[1] for value in read if value.ndim == 2}
     return next((WIDTHS[width][0] for width in widths if width in WIDTHS), None)
 
 
@@ -185,7 +192,8 @@ def facts(contents: Contents) -> dict[str, Any]:
     places = {key: place for key in contents.infos if (place := _place(key))}
     layers = {path.rpartition(".attn2.")[0] for kind, path, _ in places.values() if kind in ("weights", "change")}
     words = [path or "<new1>..." for kind, path, _ in places.values() if kind == "word"]
-    widths = [info.shape[-1] for key, info in contents.infos.items() if re.search(r"attn2.*to_k.*weight$", key)]
+    read = [info for key, info in contents.infos.items() if re.search(r"attn2.*to_k.*weight(\.v)?$", key)]
+    widths = [info.shape[1] for info in read if len(info.shape) == 2]
     return {
         "cross-attention layers": len(layers),
         "words": ", ".join(words) or None,

@@ -43,8 +43,11 @@ def import_files(path: Path, hints: Hints) -> Imported:
 def _import_folder(folder: Path, hints: Hints) -> Imported:
     """The one adapter of a folder, and the words beside it: Custom Diffusion and pivotal tuning write them apart."""
     if (folder / "model_index.json").is_file():
-        raise PersonaError(f"{folder} {_PIPELINE}")
+        return _import_pipeline(folder, hints)
     known = _known_files(folder)
+    if not known and (parts := sorted(folder.glob("*/adapter_config.json"))):  # PEFT: one folder for each network
+        imported = [_import_folder(part.parent, hints) for part in parts]
+        return Imported(files=[f for i in imported for f in i.files], loaded=join([i.loaded for i in imported]))
     words = [each for each in known if each[1].kind == "textual-inversion"]
     others = [each for each in known if each[1].kind != "textual-inversion"]
     if not known:
@@ -64,6 +67,16 @@ def _import_folder(folder: Path, hints: Hints) -> Imported:
             own = dataclasses.replace(hints, token=_one_of(tokens, words, contents))
         parts.append(load(contents, own, [found])[1])
     return Imported(files=chosen, loaded=parts[0] if len(parts) == 1 else join(parts))
+
+
+def _import_pipeline(folder: Path, hints: Hints) -> Imported:
+    """A fine-tuned pipeline, as what differs from the base."""
+    from . import weights
+
+    if hints.base is None:
+        raise PersonaError(f"{folder} {_PIPELINE}")
+    files, loaded = weights.load_pipeline(folder, hints)
+    return Imported(files=[(contents, weights.FORMATS[0]) for contents in files], loaded=loaded)
 
 
 def _one_of(tokens, words, contents):

@@ -25,15 +25,21 @@ _TEXT_WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 4096: "FLUX", 3072:
 _KEY = re.compile(r"(^|\.)ip_adapter\..*to_k_ip\.(0\.)?weight$")
 
 
-def _shape(contents: Contents, ending: str) -> tuple[int, ...] | None:
-    """Shape of the tensor whose key is or ends with ``.<ending>``."""
-    found = next((info for key, info in contents.infos.items() if key == ending or key.endswith(f".{ending}")), None)
-    return None if found is None else found.shape
+def _side(contents: Contents, ending: str, axis: int) -> int | None:
+    """Length of a tensor along one axis; its key is or ends with ``.<ending>``. None when there is none."""
+    for key, info in contents.infos.items():
+        if (key == ending or key.endswith(f".{ending}")) and len(info.shape) >= (axis + 1 if axis >= 0 else -axis):
+            return info.shape[axis]
+    return None
+
+
+def _text_width(contents: Contents) -> int | None:
+    """Width of the tokens that the adapter's keys are made from."""
+    return next((i.shape[-1] for key, i in contents.infos.items() if _KEY.search(key) and len(i.shape) == 2), None)
 
 
 def _facts(contents: Contents, tokens: int | None, width: int | None) -> dict[str, Any]:
-    key = next((info for name, info in contents.infos.items() if _KEY.search(name)), None)
-    text = key.shape[-1] if key is not None else None
+    text = _text_width(contents)
     lora = any(re.search(r"_lora\.(down|up)\.weight$", name) for name in contents.infos)
     layers = sum(bool(_KEY.search(name)) for name in contents.infos)
     return {
@@ -47,38 +53,41 @@ def _facts(contents: Contents, tokens: int | None, width: int | None) -> dict[st
     }
 
 
+def _tokens(contents: Contents, projection: str, norm: str) -> int | None:
+    """Rows of the last projection in widths of a token."""
+    rows, text = _side(contents, projection, 0), _side(contents, norm, 0) or _text_width(contents)
+    return rows // text if rows and text else None
+
+
 def _linear(contents):
     """proj [tokens x text width, encoder width], norm [text width]."""
-    rows, width = _shape(contents, "image_proj.proj.weight") or (0, 0)
-    (text,) = _shape(contents, "image_proj.norm.weight") or (rows or 1,)
-    return _facts(contents, rows // text or None, width or None)
+    tokens = _tokens(contents, "image_proj.proj.weight", "image_proj.norm.weight")
+    return _facts(contents, tokens, _side(contents, "image_proj.proj.weight", -1))
 
 
 def _resampler(contents):
     """latents [1, tokens, d], proj_in [d, encoder width]."""
-    latents, proj = _shape(contents, "image_proj.latents"), _shape(contents, "image_proj.proj_in.weight")
-    return _facts(contents, latents[-2] if latents else None, proj[-1] if proj else None)
+    tokens, width = _side(contents, "image_proj.latents", -2), _side(contents, "image_proj.proj_in.weight", -1)
+    return _facts(contents, tokens, width)
 
 
 def _mlp(contents):
     """proj.0 [.., encoder width], proj.2 [tokens x text width, ..], norm [text width]."""
-    first, last = _shape(contents, "image_proj.proj.0.weight"), _shape(contents, "image_proj.proj.2.weight")
-    norm = _shape(contents, "image_proj.norm.weight")
-    return _facts(contents, last[0] // norm[0] if last and norm else None, first[-1] if first else None)
+    tokens = _tokens(contents, "image_proj.proj.2.weight", "image_proj.norm.weight")
+    return _facts(contents, tokens, _side(contents, "image_proj.proj.0.weight", -1))
 
 
 def _full(contents):
     """proj.0 [encoder width, encoder width]: every patch of the picture is a token."""
-    first = _shape(contents, "image_proj.proj.0.weight")
-    return _facts(contents, 257, first[-1] if first else None)
+    return _facts(contents, 257, _side(contents, "image_proj.proj.0.weight", -1))
 
 
 def _xlabs(contents):
     """ip_adapter_proj_model.proj [tokens x 4096, encoder width]."""
-    rows, width = _shape(contents, "ip_adapter_proj_model.proj.weight") or (0, 0)
-    (text,) = _shape(contents, "ip_adapter_proj_model.norm.weight") or (rows or 1,)
+    tokens = _tokens(contents, "ip_adapter_proj_model.proj.weight", "ip_adapter_proj_model.norm.weight")
     layers = sum("ip_adapter_double_stream_k_proj.weight" in key for key in contents.infos)
-    return _facts(contents, rows // text or None, width or None) | {"for": "FLUX", "attention layers": layers or None}
+    found = _facts(contents, tokens, _side(contents, "ip_adapter_proj_model.proj.weight", -1))
+    return found | {"for": "FLUX", "attention layers": layers or None}
 
 
 def _photomaker(contents):
@@ -107,18 +116,6 @@ def _has(*patterns: str, not_: str | None = None, when: Callable[[Contents], boo
         found = all(any(re.search(pattern, name) for name in names) for pattern in patterns)
         absent = not_ is None or not any(re.search(not_, name) for name in names)
         return found and absent and (when is None or when(contents))
-
-    return recognise
-
-
-def _input_width(ending: str, width: int):
-    return lambda contents: (_shape(contents, ending) or (0,))[-1] == width
-
-
-def _text_width(*widths: int):
-    def recognise(contents):
-        key = next((info for name, info in contents.infos.items() if _KEY.search(name)), None)
-        return key is not None and key.shape[-1] in widths
 
     return recognise
 
@@ -174,7 +171,7 @@ FORMATS = (
         "instantid",
         "InstantID (identity adapter)",
         "as IP-Adapter Plus, with `image_proj.proj_in.weight` [1280, 512] for ArcFace identities",
-        _has(_IP, rf"{_PROJ}latents$", when=_input_width("image_proj.proj_in.weight", 512)),
+        _has(_IP, rf"{_PROJ}latents$", when=lambda contents: _side(contents, "image_proj.proj_in.weight", -1) == 512),
         _resampler,
         "diffusers' community pipeline pipeline_stable_diffusion_xl_instantid",
     ),
@@ -196,7 +193,7 @@ FORMATS = (
         "ip-adapter",
         "IP-Adapter for FLUX (InstantX)",
         "as IP-Adapter FaceID, with `ip_adapter.<n>.to_k_ip.weight` [3072, 4096]",
-        _has(_IP, rf"{_PROJ}proj\.(0\.)?weight$", when=_text_width(4096)),
+        _has(_IP, rf"{_PROJ}proj\.(0\.)?weight$", when=lambda contents: _text_width(contents) == 4096),
         _mlp,
     ),
     _adapter(
@@ -217,7 +214,7 @@ FORMATS = (
         "ip-adapter",
         "IP-Adapter SDXL",
         "as the plain IP-Adapter, with `ip_adapter.1.to_k_ip.weight` [.., 2048]",
-        _has(_IP, rf"{_PROJ}proj\.weight$", when=_text_width(2048)),
+        _has(_IP, rf"{_PROJ}proj\.weight$", when=lambda contents: _text_width(contents) == 2048),
         _linear,
     ),
     _adapter(

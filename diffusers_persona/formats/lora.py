@@ -130,7 +130,7 @@ def spaces(adapter: Adapter) -> list[tuple[Any, dict[str, Tensor]]]:
 def rank(parts: Mapping[str, Any]) -> int | None:
     """The inner width of a layer's factors; None when they are whole matrices."""
     lows = (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
-    return next((parts[low].shape[0] for low in lows if low in parts), None)
+    return next((parts[low].shape[0] for low in lows if low in parts and len(parts[low].shape)), None)
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -165,6 +165,9 @@ def _plain(kind, parts, layer) -> dict:
     """Parts in floating point, with one name for magnitudes and without a LoCon kernel of its own."""
     import torch
 
+    flat = [part for part, value in parts.items() if part not in _OPTIONAL and value.ndim not in (2, 3, 4)]
+    if flat:
+        raise PersonaError(f"layer {layer!r}: {flat[0]} is no matrix; the file is damaged, fetch it again")
     usual = (torch.float16, torch.bfloat16, torch.float32)
     parts = {part: value if value.dtype in usual else value.float() for part, value in parts.items()}
     scale = parts.pop("dora_scale", None)
@@ -177,7 +180,7 @@ def _plain(kind, parts, layer) -> dict:
         down, up = parts[DOWN], parts[UP]
         mid = parts.pop(MID, None)
         inner = down.shape[0] if mid is None else mid.shape[0]
-        if down.ndim < 2 or up.ndim < 2 or up.shape[1] != inner or (mid is not None and mid.shape[1] != len(down)):
+        if up.shape[1] != inner or (mid is not None and (mid.ndim != 4 or mid.shape[1] != len(down))):
             raise PersonaError(
                 f"layer {layer!r}: {DOWN} {tuple(down.shape)} and {UP} {tuple(up.shape)} share no rank; "
                 "the file is damaged, fetch it again"
@@ -347,8 +350,8 @@ def _space(kind, layers):
 
 def ending(path: str) -> str:
     """The end of a module's name that tells it apart: ``"to_q"``, ``"to_out.0"``."""
-    *_, parent, last = path.split(".")
-    return f"{parent}.{last}" if last.isdigit() else last
+    head, _, last = path.rpartition(".")
+    return f"{head.rpartition('.')[2]}.{last}" if last.isdigit() else last
 
 
 def facts(infos: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, Any]:

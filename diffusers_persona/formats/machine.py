@@ -46,6 +46,7 @@ _STORAGES = {
     "UntypedStorage": "U8",
 }
 _NUMPY = {"f8": "<d", "f4": "<f", "f2": "<e", "i8": "<q", "i4": "<i", "i2": "<h", "i1": "<b", "u1": "<B", "b1": "<?"}
+MOST_COPIED = 1 << 18
 _SCALAR = (str, int, float, bool, bytes, type(None))
 
 
@@ -135,6 +136,12 @@ def _encode(text, coding="latin1"):
     return text.encode("latin1")
 
 
+def _device(kind, index=None):
+    if not isinstance(kind, str) or not isinstance(index, (int, type(None))):
+        raise Refused("a device without a proper name; the file is damaged")
+    return kind if index is None else f"{kind}:{index}"
+
+
 def _set(items=()):
     return list(items)
 
@@ -155,7 +162,7 @@ def _known() -> dict[tuple[str, str], Known]:
         ("torch.nn.modules.container", "ParameterDict"): Parameters,
         ("copyreg", "_reconstructor"): _new,
         ("torch", "Size"): tuple,
-        ("torch", "device"): lambda *parts: ":".join(map(str, parts)),
+        ("torch", "device"): _device,
         ("_codecs", "encode"): _encode,
         ("numpy", "dtype"): lambda code, *_: _Numpy(code),
     }
@@ -217,6 +224,7 @@ class _Machine:
         self.stack: list = []
         self.marks: list[list] = []
         self.memo: dict[int, Any] = {}
+        self.copied = 0
 
     def since_mark(self) -> list:
         """Takes what was pushed since the last mark."""
@@ -277,12 +285,19 @@ class _Machine:
 
     def reduce(self, _):
         function, arguments = self.take(2)
-        self.stack.append(_call(function, arguments))
+        self.stack.append(self.counted(_call(function, arguments)))
+
+    def counted(self, value):
+        """`value`, which was copied: a few bytes of a pickle may ask for the same long copy again and again."""
+        self.copied += len(value) if isinstance(value, (str, bytes, list, tuple, dict)) else 1
+        if self.copied > MOST_COPIED:
+            raise Refused("it asks for far more than the file holds; refused")
+        return value
 
     def build(self, _):
         instance, state = self.take(2)
         if isinstance(instance, Parameters):
-            instance.update(_dict(state["_parameters"]))
+            instance.update(self.counted(_dict(state["_parameters"])))
         elif isinstance(instance, _Numpy) and ">" in state[1:2]:
             raise Refused("a numpy value in big-endian byte order; save the file without it")
         elif not isinstance(instance, (dict, _Numpy, StoredTensor)):

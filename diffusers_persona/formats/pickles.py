@@ -29,6 +29,7 @@ MOST_TIMES_FILE = 10
 SMALL = 1 << 20
 MOST_DEPTH = 64
 MOST_VALUES = 500_000
+MOST_NAMES = 32 << 20
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RecursionError, MemoryError, OverflowError),
     *(ValueError, LookupError, TypeError, AttributeError, OSError, RuntimeError),
@@ -183,7 +184,7 @@ def _walk(value, budget: int = MOST_VALUES) -> Iterator[tuple[tuple[str, ...], A
     todo = [((), value)]
     while todo:
         keys, value = todo.pop()
-        budget -= 1
+        budget -= len(value) if isinstance(value, (dict, list, tuple)) else 0
         if budget < 0 or len(keys) > MOST_DEPTH:
             raise machine.Refused("its values are nested or shared beyond all measure; refused")
         if isinstance(value, (dict, list, tuple)) and value:
@@ -196,8 +197,12 @@ def _walk(value, budget: int = MOST_VALUES) -> Iterator[tuple[tuple[str, ...], A
 def _flatten(archive: Archive):
     """Flat infos, stored tensors and plain values, and the tree with infos in place of tensors."""
     infos, stored, extra = {}, {}, {}
+    room = MOST_NAMES
     for keys, leaf in _walk(archive.value):
         name = ".".join(keys) if keys else "tensor"
+        room -= len(name)
+        if room < 0:
+            raise machine.Refused("the names of its values are long beyond all measure; refused")
         if name in infos or name in extra:
             raise machine.Refused(f"two entries are called {name!r}; the file is damaged")
         if isinstance(leaf, StoredTensor):

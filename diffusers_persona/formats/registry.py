@@ -10,7 +10,7 @@ from .base import Format
 @functools.cache
 def formats() -> tuple[Format, ...]:
     """All formats, in the order in which they are asked. Loads no torch."""
-    from . import adapters, bundles, custom_diffusion, ip_adapter, pipeline, signatures, text_embeddings
+    from . import adapters, bundles, custom_diffusion, ip_adapter, pipeline, signatures, text_embeddings, weights
 
     return (
         *signatures.OWN,
@@ -19,6 +19,7 @@ def formats() -> tuple[Format, ...]:
         *bundles.FORMATS,
         *adapters.FORMATS,
         *signatures.FORMATS,
+        *weights.FORMATS,
         *text_embeddings.FORMATS,
         *pipeline.FORMATS,
     )

@@ -60,14 +60,6 @@ FORMATS = (
         next_step="ControlNetModel.from_pretrained(...)",
     ),
     Format(
-        kind="unet",
-        title="UNet weights",
-        layout="`down_blocks.*`, `time_embedding.*`",
-        recognise=by_keys(r"^down_blocks\.", r"^time_embedding\."),
-        refusal=_PART,
-        next_step=_PIPE_STEP,
-    ),
-    Format(
         kind="vae",
         title="autoencoder weights",
         layout="`encoder.*`, `decoder.*`",

@@ -139,7 +139,12 @@ def fold(host, path: str, change: Callable[[Tensor], Tensor], grip: Grip, *, sha
             "attach it to the kind of model that it was learned on"
         )
     site = WeightSite.of(module, parent)
-    site.add(name, grip.key, Edit(lambda: grip.strength, change))
+    try:
+        site.add(name, grip.key, Edit(lambda: grip.strength, change))
+    except RuntimeError as error:
+        site.remove(name, grip.key)
+        reason = str(error).partition("\n")[0]
+        raise PersonaError(f"layer {layer}: the concept's tensors do not fit each other ({reason})") from error
     grip.refreshes.append(lambda: site.fold(name))
     grip.releases.append(lambda: site.remove(name, grip.key))
 

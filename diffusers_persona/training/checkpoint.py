@@ -58,13 +58,24 @@ def load(folder: Path, *, parameters: dict, optimizer, average: dict | None) -> 
                     f"{path}: {kind} {name!r} is missing or of another shape; it belongs to another run"
                 )
             target.copy_(saved)
+    try:
+        state = _optimizer_state(tensors, note["optimizer"])
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise PersonaError(
+            f"{path}: the state of the optimiser is damaged; delete it and learn from the start"
+        ) from error
+    return note["step"], note["record"]
+
+
+def _optimizer_state(tensors: dict, plain: dict) -> dict:
+    """Number of the parameter -> name -> value, as optimisers keep it."""
     state: dict = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer/"):
             _, i, name = key.split("/", 2)
             state.setdefault(int(i), {})[name] = tensor
-    for key, value in note["optimizer"].items():
+    for key, value in plain.items():
         i, name = key.split("/", 1)
         state.setdefault(int(i), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return note["step"], note["record"]
+    return state

@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..backbones import Backbone
 from ..errors import PersonaError
+from ..inversion.optimization import Optimization
 from ..losses.denoising import Step
 from . import checkpoint, optimisers
-from .examples import Batch, Examples
+from .examples import Batch, Examples, TextConditions
 from .precision import PRECISIONS
 from .processes import Processes
 from .randomness import generator
@@ -81,10 +83,10 @@ class Loop:
         on_step: called after each step with (steps done, mean loss).
     """
 
-    host: object
-    method: object
+    host: Backbone
+    method: Optimization
     students: list[Student]
-    text: object
+    text: TextConditions
     processes: Processes
     precision: str = "fp32"
     folder: Path | None = None

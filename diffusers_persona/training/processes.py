@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +24,11 @@ class Processes:
     """
 
     def __init__(self, device: torch.device):
+        joined = torch.distributed.is_available() and torch.distributed.is_initialized()
         state = PartialState(cpu=device.type == "cpu")
         self.count, self.index, self.main = state.num_processes, state.process_index, state.is_main_process
+        if self.count > 1 and not joined:
+            atexit.register(_leave)
 
     def main_does(self, work: Callable[[], Any]) -> Any:
         """What `work()` gives in the main process, in every process; nobody goes on before it is done.
@@ -34,7 +38,7 @@ class Processes:
         """
         if self.count == 1:
             return work()
-        outcome, failure = [None, None], None
+        outcome, failure = list[Any]([None, None]), None
         if self.main:
             try:
                 outcome[0] = work()
@@ -63,3 +67,9 @@ class Processes:
         for parameter, seen, grad in zip(parameters, present.tolist(), grads):
             parameter.grad = grad.view_as(parameter).to(parameter) if seen else None
         return losses
+
+
+def _leave():
+    """Takes this process out of the group in order: one that is torn down with the interpreter may abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

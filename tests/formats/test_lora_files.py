@@ -84,6 +84,8 @@ def test_a_peft_folder_is_read_by_peft_and_by_us(tmp_path):
     parts = [Concept.from_file(tmp_path / "peft" / name) for name in ("unet", "text_encoder")]
     with parts[0].attach(pipe), parts[1].attach(pipe):
         assert np.abs(draw(pipe) - ours).max() < 1e-5
+    with Concept.from_file(tmp_path / "peft").attach(pipe):
+        assert np.abs(draw(pipe) - ours).max() < 1e-5
     unet = PeftConfig.from_pretrained(str(tmp_path / "peft" / "unet"))
     inject_adapter_in_model(unet, pipe.unet, "x")
     content = load_file(tmp_path / "peft" / "unet" / "adapter_model.safetensors")

@@ -1,4 +1,4 @@
-"""LoRA files off the beaten track: ranks and alphas by layer, mixed types, odd prefixes, parts that lack, one network."""
+"""LoRA files off the beaten track: ranks and alphas by layer, mixed types, odd prefixes, missing parts, one model."""
 
 import json
 import math
@@ -242,6 +242,16 @@ def test_a_layer_that_the_pipeline_lacks_is_named(layer, tmp_path):
     content = {f"unet.{layer}.lora_A.weight": torch.ones(2, 32), f"unet.{layer}.lora_B.weight": torch.ones(32, 2)}
     with pytest.raises(PersonaError, match=layer), Concept.from_file(saved(tmp_path, content)).attach(pipe):
         pass
+
+
+def test_magnitudes_that_do_not_fit_leave_no_trace(tmp_path):
+    pipe, name = pipe_of("sd"), names_of(pipe_of("sd"))[0]
+    down, up = factors(pipe.unet, name)
+    key, stock = f"lora_unet_{flat(name)}", pipe.unet.get_submodule(name).weight
+    content = {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.dora_scale": torch.ones(7)}
+    with pytest.raises(PersonaError, match=name):
+        Concept.from_file(saved(tmp_path, content)).attach(pipe)
+    assert pipe.unet.get_submodule(name).weight is stock and not hasattr(pipe.unet.get_submodule(name), "_persona")
 
 
 def test_a_layer_of_another_width_is_named(tmp_path):

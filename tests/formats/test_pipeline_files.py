@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from factors import draw, pipe_of
 
-from diffusers_persona import PersonaError, learn
+from diffusers_persona import Concept, PersonaError, learn
 from diffusers_persona.testing import tiny_pictures
 
 WORDS = ("custom-diffusion", "textual-inversion")
@@ -34,3 +34,23 @@ def test_the_base_pipeline_is_needed(tmp_path):
     concept = learn(pipe_of("sd"), tiny_pictures(1), "lora", noun="dog", progress=False, steps=1)
     with pytest.raises(PersonaError, match="pipe="):
         concept.export("pipeline", tmp_path / "folded")
+
+
+@pytest.mark.parametrize("part", ["", "unet"])
+@pytest.mark.evidence(level="formats", recipe="dreambooth")
+def test_a_fine_tuned_pipeline_is_what_differs_from_its_base(part, tmp_path):
+    """As DreamBooth scripts leave it: a whole pipeline, or its UNet."""
+    pipe = pipe_of("sd")
+    numbers = dict(steps=2, lr=1e-2, batch_size=1, prior_weight=0.0, train_text_encoder=not part)
+    concept = learn(pipe, tiny_pictures(2), "dreambooth", noun="dog", progress=False, **numbers)
+    with concept.attach(pipe):
+        ours = draw(pipe, f"a photo of {concept.phrase}")
+    concept.export("pipeline", tmp_path, pipe=pipe)
+    loaded = Concept.from_file(tmp_path / part, base=pipe)
+    assert not loaded.report.unused and not loaded.report.missing
+    with loaded.attach(pipe):
+        assert np.abs(draw(pipe, f"a photo of {concept.phrase}") - ours).max() < 1e-4
+    with pytest.raises(PersonaError, match="base|whole pipeline"):
+        Concept.from_file(tmp_path / part)
+    with pytest.raises(PersonaError, match="base="):
+        Concept.from_file(tmp_path / part, base=pipe_of("sdxl"))

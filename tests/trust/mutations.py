@@ -4,6 +4,7 @@ Blind changes work on bytes; the others know safetensors and JSON well enough to
 names and depth. `TRAPS` are whole files that try to run code or to write elsewhere when they are read.
 """
 
+import copy
 import io
 import json
 import os
@@ -11,7 +12,17 @@ import pickle
 import struct
 import zipfile
 
-NAMES = ("../../escape", "/etc/passwd", "a" * 5000, "", "\x00", "0.word", "0.weights.unet.x", "__metadata__", "é\ud800")
+NAMES = (
+    "../../escape",
+    "/etc/passwd",
+    "a" * 5000,
+    "",
+    "\x00",
+    "0.word",
+    "0.weights.unet.x",
+    "__metadata__",
+    "é\ud800",
+)
 DTYPES = ("F64", "I64", "BOOL", "F8_E4M3", "F4", "Q9", "", 7, None, "BF16", "U8")
 VALUES = (None, True, -1, 0, 1.5, 1e308, 10**30, "", "../../x", "x" * 3000, [], {}, [[]], {"a": {"b": []}}, [None, {}])
 
@@ -83,7 +94,7 @@ def _lie(random, header):
     entry = header.get(name)
     kind = random.randrange(7)
     if not isinstance(entry, dict) or kind == 0:
-        header[name] = random.choice(VALUES)
+        header[name] = copy.deepcopy(random.choice(VALUES))
     elif kind == 1:
         header[random.choice(NAMES)] = header.pop(name)
     elif kind == 2:
@@ -95,7 +106,9 @@ def _lie(random, header):
     elif kind == 5:
         del header[name]
     else:
-        header["__metadata__"] = random.choice((7, [], {"a": 1}, {"lora_adapter_metadata": "{"}, {"state": "[" * 9000}))
+        header["__metadata__"] = random.choice(
+            (7, [], {"a": 1}, {"lora_adapter_metadata": "{"}, {"state": "[" * 9000})
+        )
 
 
 def not_finite(random, content):
@@ -128,7 +141,7 @@ def _change(random, node):
         if random.random() < 0.15:
             del node[key]
         else:
-            node[key] = random.choice(VALUES)
+            node[key] = copy.deepcopy(random.choice(VALUES))
         return
 
 

@@ -47,15 +47,18 @@ def run_state():
 
 
 def inspect(path):
-    """What `persona inspect --keys` does, the printing included."""
+    """What `persona inspect` does, the printing included."""
     from diffusers_persona.cli.inspect import inspect as command
 
-    command(Path(path), keys=True)
+    command(Path(path))
 
 
 READERS = {
     "concept": (lambda folder, name: Concept.from_pretrained(folder), lambda folder, name: inspect(folder)),
-    "weights": (lambda folder, name: inspect(folder / name), lambda folder, name: Concept.from_file(folder / name, token="<toy>")),
+    "weights": (
+        lambda folder, name: inspect(folder / name),
+        lambda folder, name: Concept.from_file(folder / name, token="<toy>"),
+    ),
     "checkpoint": (lambda folder, name: load_checkpoint(folder),),
     "run": (lambda folder, name: earlier_run(folder / RUN_FILE),),
     "pictures": (lambda folder, name: read_folder(folder), lambda folder, name: inspect(folder)),
@@ -104,8 +107,12 @@ def corpus(place: Path) -> list[tuple[str, Path, str]]:
     pictures.mkdir()
     Image.new("RGB", (16, 16), "blue").save(pictures / "1.png")
     (pictures / "1.txt").write_text("a blue toy")
-    (pictures / "metadata.jsonl").write_text('{"file_name": "1.png", "text": "a toy", "mask": "1.png"}\n' * 1)
-    found += [("pictures", pictures, "metadata.jsonl"), ("pictures", pictures, "1.txt"), ("pictures", pictures, "1.png")]
+    (pictures / "metadata.jsonl").write_text('{"file_name": "1.png", "text": "a toy", "mask": "1.png"}\n')
+    found += [
+        ("pictures", pictures, "metadata.jsonl"),
+        ("pictures", pictures, "1.txt"),
+        ("pictures", pictures, "1.png"),
+    ]
     return [entry for entry in found if not entry[2].endswith(".md")]
 
 
@@ -161,7 +168,7 @@ def _prepare():
 
 
 def feed(pipe, entries, seed, count, scratch):
-    """Feeds `count` mutants to their readers; sends (reader, file, number, fault) of each misbehaviour, then the sum."""
+    """Feeds `count` mutants to their readers; sends the reads and (reader, file, number, what) of each fault."""
     _prepare()
     chance, outcomes, faults = random.Random(seed), 0, []
     for readers, folder, name in entries:  # the sound files first: what is loaded once does not count as theirs

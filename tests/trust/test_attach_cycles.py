@@ -26,7 +26,9 @@ def components(pipe):
 def bits(pipe):
     """Copies of all parameters and buffers."""
     return {
-        f"{part}.{name}": tensor.clone() for part, m in components(pipe).items() for name, tensor in m.state_dict().items()
+        f"{part}.{name}": tensor.clone()
+        for part, m in components(pipe).items()
+        for name, tensor in m.state_dict().items()
     }
 
 

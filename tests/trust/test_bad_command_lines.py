@@ -25,7 +25,9 @@ def bad_lines():
     lines = []
     for words, command in leaves():
         required = [MISSING for p in command.params if p.required and p.param_type_name == "argument"]
-        needed = [w for p in command.params if p.required and p.param_type_name == "option" for w in (p.opts[0], MISSING)]
+        needed = [
+            w for p in command.params if p.required and p.param_type_name == "option" for w in (p.opts[0], MISSING)
+        ]
         lines.append([*words, "--no-such-option"])
         lines.append([*words, *required, *needed, "one", "too", "many", "words", "--", "-x"])
         lines += [[*words, *required, *needed, p.opts[0], "x1"] for p in command.params if _is_number(p)]

@@ -46,7 +46,7 @@ def kill_while_writing(process, folder, file, limit=30.0):
 
 
 def killed(recipe, folder, cache, moment) -> bool:
-    """Runs and kills after `moment` seconds, or in the middle of writing the file `moment`; whether it came in time."""
+    """Runs and kills after `moment` seconds, or in the middle of writing the file `moment`; whether in time."""
     process, pipe = start(trust_jobs.learn, recipe, folder, cache)
     assert pipe.recv() == "started"
     if isinstance(moment, str):

@@ -1,4 +1,4 @@
-"""Preloaded once by the fork server: every process of a test starts with torch, diffusers and a tiny pipeline at hand."""
+"""Preloaded once by the fork server: every process starts with torch, diffusers and a tiny pipeline at hand."""
 
 import torch
 import trust_jobs
