@@ -10,14 +10,17 @@ from .base import names_for, writers
 from .contents import SUFFIXES
 from .registry import formats
 
-STOCK = "diffusers"
+STOCK, SAFE = "diffusers", ".safetensors"
 
 
 def stock_files(concept) -> dict[str, bytes]:
-    """File name -> content of each file of `concept` that stock diffusers reads; spaces without one are left out."""
+    """File name -> content of each file of `concept` in a layout of stock diffusers; spaces without one are left out.
+
+    Safetensors only: a concept's folder holds no pickle.
+    """
     found: dict[str, bytes] = {}
     for each in writers(concept, STOCK, formats()):
-        found |= each.files(concept)
+        found |= each.files(concept, suffix=SAFE)
     return found
 
 

@@ -5,7 +5,19 @@ import shlex
 
 import pytest
 
-COMMANDS = ("learn", "generate", "compare", "demo", "push", "pull", "convert", "recipes", "inspect", "doctor", "bench toybench")
+COMMANDS = (
+    "learn",
+    "generate",
+    "compare",
+    "demo",
+    "push",
+    "pull",
+    "convert",
+    "recipes",
+    "inspect",
+    "doctor",
+    "bench toybench",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -89,14 +89,17 @@ def test_a_file_that_stock_diffusers_saved_draws_the_same_picture(tmp_path):
 
 @pytest.mark.evidence(level="formats", recipe="custom-diffusion")
 def test_stock_diffusers_reads_what_a_learned_concept_writes(tmp_path):
-    """save_pretrained writes the weights and the word; stock pipelines draw our picture with them."""
+    """Stock pipelines draw our picture with the exported weights and word. The concept's folder has no pickle."""
     from diffusers_persona import learn
     from diffusers_persona.testing import tiny_pictures
 
     pipe = pipe_of("sd")
     numbers = dict(steps=2, lr=2e-2, batch_size=1, prior_weight=0.0)
     concept = learn(pipe, tiny_pictures(2), "custom-diffusion", token="<new1>", noun="dog", progress=False, **numbers)
-    concept.save_pretrained(tmp_path)
+    concept.save_pretrained(tmp_path / "concept")
+    assert (tmp_path / "concept" / "pytorch_custom_diffusion_weights.safetensors").is_file()
+    assert not list((tmp_path / "concept").rglob("*.bin"))
+    concept.export("diffusers", tmp_path)
     with concept.attach(pipe):
         ours = draw(pipe, "a photo of <new1> dog")
     stock = tiny_pipeline("sd")
