@@ -118,8 +118,9 @@ FORMATS = (
     ),
     Format(
         kind="lora",
-        title="FLUX LoRA in the original's names (kohya keys)",
-        layout="`lora_unet_double_blocks_<n>_img_attn_qkv.lora_down.weight`, `single_blocks`, query, key, value fused",
+        title="FLUX LoRA in the original's names (kohya or XLabs keys)",
+        layout="`lora_unet_double_blocks_<n>_img_attn_qkv.lora_down.weight`, `single_blocks`, query, key, value fused; "
+        "XLabs: `double_blocks.<n>.processor.qkv_lora1.down.weight`",
         recognise=_having(*_PAIR, key=r"(double|single)_blocks[._]\d+"),
         load=load,
         facts=facts,

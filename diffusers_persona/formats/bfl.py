@@ -44,6 +44,9 @@ _BLOCKS = {
     ("single_blocks", "single_transformer_blocks", "linear1"): ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
     ("single_blocks", "single_transformer_blocks", "linear2"): ("proj_out",),
     ("single_blocks", "single_transformer_blocks", "modulation.lin"): ("norm.linear",),
+    # XLabs trains the attention's part of the fused layers alone.
+    ("single_blocks", "single_transformer_blocks", "attn.qkv"): ("attn.to_q", "attn.to_k", "attn.to_v"),
+    ("single_blocks", "single_transformer_blocks", "attn.proj"): ("proj_out",),
 }
 _OUTSIDE = {
     "img_in": "x_embedder",

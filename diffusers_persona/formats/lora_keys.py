@@ -61,6 +61,11 @@ _OTHER = re.compile(
     r"(?P<part>alpha|dora_scale|lora_magnitude_vector|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2))"
     r"(?:\.\w+)*$",
 )
+_XLABS = re.compile(
+    r"^(?P<block>.*(?:double|single)_blocks\.\d+)\.processor\.(?P<layer>qkv|proj)_lora(?P<stream>[12]?)\."
+    r"(?P<half>down|up)\.weight$"
+)
+_XLABS_STREAMS = {"": "attn", "1": "img_attn", "2": "txt_attn"}
 _HALVES = {"A": "lora_A", "down": "lora_A", "B": "lora_B", "up": "lora_B", "mid": "lora_mid"}
 
 
@@ -69,6 +74,10 @@ def split(key: str) -> tuple[str, str] | None:
 
     None for a key that belongs to no adapter.
     """
+    found = _XLABS.match(key)
+    if found:
+        layer = f"{found['block']}.{_XLABS_STREAMS[found['stream']]}.{found['layer']}"
+        return layer, f"{_HALVES[found['half']]}.weight"
     found = _HALF.match(key)
     if found:
         kind = "bias" if found["rest"].endswith(".bias") else "weight"

@@ -161,6 +161,28 @@ def test_stock_diffusers_makes_the_same_of_a_kohya_file(tmp_path):
         assert torch.allclose(change, stock, atol=1e-5), layer
 
 
+def test_files_of_xlabs_are_what_stock_diffusers_makes_of_them(tmp_path):
+    from diffusers.loaders.lora_conversion_utils import _convert_xlabs_flux_lora_to_diffusers
+
+    content = {}
+    for layer, rows in {
+        "double_blocks.0.processor.qkv_lora1": 3 * WIDTH,
+        "double_blocks.0.processor.qkv_lora2": 3 * WIDTH,
+        "double_blocks.0.processor.proj_lora1": WIDTH,
+        "double_blocks.0.processor.proj_lora2": WIDTH,
+        "single_blocks.1.processor.qkv_lora": 3 * WIDTH,
+        "single_blocks.1.processor.proj_lora": WIDTH,
+    }.items():
+        content |= {f"{layer}.down.weight": torch.randn(4, WIDTH), f"{layer}.up.weight": torch.randn(rows, 4)}
+    save_file(content, tmp_path / "xlabs.safetensors")
+    concept = Concept.from_file(tmp_path / "xlabs.safetensors")
+    theirs, ours = _convert_xlabs_flux_lora_to_diffusers(dict(content)), changes(concept)
+    assert not concept.report.unused and {f"{layer}.lora_A.weight" for layer in ours} <= set(theirs)
+    for layer, change in ours.items():
+        stock = product(theirs[f"{layer}.lora_A.weight"], theirs[f"{layer}.lora_B.weight"])
+        assert torch.allclose(change, stock, atol=1e-5), layer
+
+
 @pytest.mark.parametrize("family", ["sd", "sdxl"])
 def test_attaching_to_another_family_is_refused_by_name(family, tmp_path):
     path, _ = kohya(tmp_path)

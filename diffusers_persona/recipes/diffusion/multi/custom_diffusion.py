@@ -12,7 +12,7 @@ from ....recipe import Recipe, recipe
     paper="2212.04488",
     code="adobe-research/custom-diffusion",
     licence="Adobe Research License (non-commercial)",
-    departures="the prior set is the caller's folder of real pictures, else generated; the paper retrieves from LAION; "
+    departures="the prior set is the caller's folder of real pictures, else generated (in the paper LAION's); "
     "each picture is resized in 32 ways drawn once, not in a new way at each step",
     miniature=dict(lr=3e-3, prior_count=32, small_words=("a small",), large_words=("a big",)),
 )
