@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import lora, lora_keys, lora_save
+from . import lora, lora_keys, lora_layers, lora_save
 from .base import Format, Hints, Loaded, LoadReport
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _having(*parts: str, key: str = "") -> Callable[[Contents], bool]:
     return recognise
 
 
-_PAIR = (lora.DOWN, lora.UP)
+_PAIR = (lora_layers.DOWN, lora_layers.UP)
 FORMATS = (
     Format(
         kind="loha",
@@ -119,8 +119,8 @@ FORMATS = (
     Format(
         kind="lora",
         title="FLUX LoRA in the original's names (kohya or XLabs keys)",
-        layout="`lora_unet_double_blocks_<n>_img_attn_qkv.lora_down.weight`, `single_blocks`, query, key, value fused; "
-        "XLabs: `double_blocks.<n>.processor.qkv_lora1.down.weight`",
+        layout="`lora_unet_double_blocks_<n>_img_attn_qkv.lora_down.weight`, `single_blocks`, query, key, value "
+        "fused; XLabs: `double_blocks.<n>.processor.qkv_lora1.down.weight`",
         recognise=_having(*_PAIR, key=r"(double|single)_blocks[._]\d+"),
         load=load,
         facts=facts,

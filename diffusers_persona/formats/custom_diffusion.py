@@ -177,7 +177,7 @@ def _changes(spaces, tensors, halves):
 
 def _family(weights, halves) -> str | None:
     """By the width of the text that keys and values are made from."""
-    from .lora import WIDTHS
+    from .lora_layers import WIDTHS
 
     read = [value for path, value in weights.items() if re.search(r"attn2\.to_[kv]\.weight$", path)]
     read += [parts["v"] for parts in halves.values() if "v" in parts]
@@ -187,7 +187,7 @@ def _family(weights, halves) -> str | None:
 
 def facts(contents: Contents) -> dict[str, Any]:
     """Layers, words and base model of a file."""
-    from .lora import WIDTHS
+    from .lora_layers import WIDTHS
 
     places = {key: place for key in contents.infos if (place := _place(key))}
     layers = {path.rpartition(".attn2.")[0] for kind, path, _ in places.values() if kind in ("weights", "change")}

@@ -7,7 +7,6 @@ The result is independent of the file's layout: layers under diffusers' names, e
 from __future__ import annotations
 
 import collections
-import dataclasses
 import json
 import math
 import re
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PersonaError
 from . import bfl, ldm, lora_keys
+from .lora_layers import DOWN, MAGNITUDE, MID, TEXT_LAYERS, UP, WIDTHS, Adapter, Layer, ending, family, rank, widths_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-DOWN, UP, MID, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_mid.weight", "lora_magnitude_vector"
 _HADAMARD = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 _OPTIONAL = ("alpha", "dora_scale", MAGNITUDE)
 _PARTS = {
@@ -28,46 +27,6 @@ _PARTS = {
     "hadamard": (*_HADAMARD, "hada_t1", "hada_t2", *_OPTIONAL),
     "kronecker": tuple(f"lokr_{p}" for p in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")) + _OPTIONAL,
 }
-WIDTHS = {768: ("sd", "SD 1.x"), 1024: ("sd", "SD 2.x"), 2048: ("sdxl", "SDXL")}
-_FLUX_WIDTH = 3072
-_TEXT_LAYERS = r"attn2\.to_[kv]$"
-_STATED = (  # words of metadata -> family, base model
-    ("flux", "flux", "FLUX"),
-    ("xl", "sdxl", "SDXL"),
-    ("sd3", "sd3", "SD 3"),
-    ("sd_v3", "sd3", "SD 3"),
-    ("sd_v2", "sd", "SD 2.x"),
-    ("sd_v1", "sd", "SD 1.x"),
-)
-
-
-@dataclasses.dataclass(kw_only=True)
-class Layer:
-    """One layer's change: the kind of space, its factors by part, and the number that multiplies their product."""
-
-    kind: str
-    parts: dict[str, Tensor]
-    scaling: float
-
-
-@dataclasses.dataclass(kw_only=True)
-class Adapter:
-    """What a file holds.
-
-    Attributes:
-        layers: ``<component>.<module path>`` -> `Layer`.
-        family: name of the host family, or None when the file does not tell.
-        base: the same in words.
-        matched, unused: keys of the file.
-        missing: keys that the file should hold, and does not.
-    """
-
-    layers: dict[str, Layer]
-    family: str | None = None
-    base: str | None = None
-    matched: list[str]
-    unused: list[str]
-    missing: list[str]
 
 
 def read(
@@ -125,12 +84,6 @@ def spaces(adapter: Adapter) -> list[tuple[Any, dict[str, Tensor]]]:
         if layers:
             found.append(_space(kind, layers))
     return found
-
-
-def rank(parts: Mapping[str, Any]) -> int | None:
-    """The inner width of a layer's factors; None when they are whole matrices."""
-    lows = (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
-    return next((parts[low].shape[0] for low in lows if low in parts and len(parts[low].shape)), None)
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -273,41 +226,9 @@ def _declared_scaling(declared, path, inner) -> float:
     return float(alpha) / (math.sqrt(inner) if number("use_rslora") else inner)
 
 
-# ---------------------------------------------------------------------------------------------------------- base model
-
-
-def family(layers: Mapping[str, Mapping[str, Any]], metadata: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """The host family that layers belong to, and its name in words; (None, None) when nothing tells.
-
-    Args:
-        layers: ``<component>.<module path>`` -> part -> anything with a ``shape``.
-        metadata: the file's own.
-    """
-    stated = " ".join(metadata.get(k, "") for k in ("modelspec.architecture", "ss_base_model_version", "base_model"))
-    stated = stated.lower().replace("stable-diffusion-", "sd_")
-    for word, name, base in _STATED:
-        if word in stated:
-            return name, base
-    if any(path.startswith("transformer.") for path in layers):
-        single = any(".single_transformer_blocks." in path for path in layers)
-        return ("flux", "FLUX") if single or _FLUX_WIDTH in _widths(layers, r"\.attn\.to_q$") else (None, None)
-    for width in sorted(_widths(layers, _TEXT_LAYERS), reverse=True):
-        if width in WIDTHS:
-            return WIDTHS[width]
-    deep = any(re.search(r"^unet\..*transformer_blocks\.[1-9]", path) for path in layers)
-    if deep or any(path.startswith("text_encoder_2.") for path in layers):
-        return "sdxl", "SDXL"
-    return None, None
-
-
-def _widths(layers, pattern) -> set[int]:
-    wide = [parts.get(DOWN, parts.get("hada_w1_b")) for path, parts in layers.items() if re.search(pattern, path)]
-    return {part.shape[1] for part in wide if part is not None and len(part.shape) > 1}
-
-
 def _name_by_diffusers(adapter, unet):
     """Original UNet names to diffusers', where the UNet is known or a released one; else the host finds the layers."""
-    if unet is None and not set(WIDTHS) & _widths({k: v.parts for k, v in adapter.layers.items()}, _TEXT_LAYERS):
+    if unet is None and not set(WIDTHS) & widths_of({k: v.parts for k, v in adapter.layers.items()}, TEXT_LAYERS):
         return
     for path in [path for path in adapter.layers if path.startswith("unet.") and ldm.is_ldm(path[5:])]:
         inner = ldm.to_diffusers(path[5:]) if unet is None else ldm.of_config(path[5:], unet)
@@ -346,12 +267,6 @@ def _space(kind, layers):
             if layer.scaling != 1.0
         }
     return KINDS[kind](**declared), tensors
-
-
-def ending(path: str) -> str:
-    """The end of a module's name that tells it apart: ``"to_q"``, ``"to_out.0"``."""
-    head, _, last = path.rpartition(".")
-    return f"{head.rpartition('.')[2]}.{last}" if last.isdigit() else last
 
 
 def facts(infos: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, Any]:

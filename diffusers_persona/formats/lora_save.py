@@ -8,18 +8,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PersonaError
-from . import bfl, ldm, lora, lora_keys
+from . import bfl, ldm, lora, lora_keys, lora_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 PEFT_CONFIG, PEFT_FILE = "adapter_config.json", "adapter_model.safetensors"
-_KOHYA_PARTS = {lora.DOWN: "lora_down.weight", lora.UP: "lora_up.weight", lora.MAGNITUDE: "dora_scale"}
+_KOHYA_PARTS = {
+    lora_layers.DOWN: "lora_down.weight",
+    lora_layers.UP: "lora_up.weight",
+    lora_layers.MAGNITUDE: "dora_scale",
+}
 
 
-def layers_of(space, tensors: Mapping[str, Tensor], unet=None) -> dict[str, lora.Layer]:
-    """``<component>.<module path>`` -> `lora.Layer` of a learned or loaded space, in diffusers' names.
+def layers_of(space, tensors: Mapping[str, Tensor], unet=None) -> dict[str, lora_layers.Layer]:
+    """``<component>.<module path>`` -> `Layer` of a learned or loaded space, in diffusers' names.
 
     Args:
         space: a `LowRank`, `Hadamard` or `Kronecker`.
@@ -32,7 +36,7 @@ def layers_of(space, tensors: Mapping[str, Tensor], unet=None) -> dict[str, lora
         if component == "unet" and ldm.is_ldm(inner):
             inner = ldm.to_diffusers(inner) if unet is None else ldm.of_config(inner, unet)
         factors = {part: value for part, value in parts.items() if part != "alpha"}
-        layer = lora.Layer(kind=space.kind, parts=factors, scaling=space.scaling_of(parts))
+        layer = lora_layers.Layer(kind=space.kind, parts=factors, scaling=space.scaling_of(parts))
         found[f"{component}.{inner}"] = layer
     return found
 
@@ -48,7 +52,7 @@ def _file(content: Mapping[str, Tensor], metadata: dict[str, str] | None = None)
 # ----------------------------------------------------------------------------------------------------------- diffusers
 
 
-def diffusers(space, layers: Mapping[str, lora.Layer]) -> bytes:
+def diffusers(space, layers: Mapping[str, lora_layers.Layer]) -> bytes:
     """diffusers' own layout with PEFT's config in the metadata, without which the alphas would be lost."""
     numbers: dict[str, Any] = {}
     for component in dict.fromkeys(path.partition(".")[0] for path in layers):
@@ -60,13 +64,13 @@ def diffusers(space, layers: Mapping[str, lora.Layer]) -> bytes:
 
 def _peft_numbers(space, component, layers) -> dict[str, Any]:
     """PEFT's config of a component, with the ranks and alphas of those layers that differ from the declared ones."""
-    ranks = {path: lora.rank(layer.parts) for path, layer in layers.items()}
+    ranks = {path: lora_layers.rank(layer.parts) for path, layer in layers.items()}
     uneven = any(ranks[path] != space.rank or layer.scaling != space.scaling for path, layer in layers.items())
     if uneven and getattr(space, "rank_stabilised", False):
         space = dataclasses.replace(space, rank_stabilised=False, alpha=space.scaling * space.rank)
     usual = space.rank if space.alpha is None else space.alpha
     alphas = {path: layer.scaling * ranks[path] for path, layer in layers.items() if ranks[path] and uneven}
-    config = space.peft_config(sorted({lora.ending(path) for path in layers})).to_dict()
+    config = space.peft_config(sorted({lora_layers.ending(path) for path in layers})).to_dict()
     config |= {
         "rank_pattern": {_pattern(component, p): r for p, r in ranks.items() if r and r != space.rank},
         "alpha_pattern": {_pattern(component, p): a for p, a in alphas.items() if a != usual},
@@ -79,7 +83,7 @@ def _pattern(component, path) -> str:
     return path.removeprefix("text_model.") if component.startswith("text_encoder") else f"^{path}"
 
 
-def peft(space, layers: Mapping[str, lora.Layer]) -> dict[str, bytes]:
+def peft(space, layers: Mapping[str, lora_layers.Layer]) -> dict[str, bytes]:
     """PEFT's folder: ``adapter_config.json`` and ``adapter_model.safetensors``; one folder each for several models."""
     files: dict[str, bytes] = {}
     components = list(dict.fromkeys(path.partition(".")[0] for path in layers))
@@ -98,7 +102,7 @@ def peft(space, layers: Mapping[str, lora.Layer]) -> dict[str, bytes]:
 # --------------------------------------------------------------------------------------------------------------- kohya
 
 
-def kohya(layers: Mapping[str, lora.Layer]) -> bytes:
+def kohya(layers: Mapping[str, lora_layers.Layer]) -> bytes:
     """kohya's layout, also A1111's, ComfyUI's and LyCORIS's: flattened names, an alpha for each layer."""
     import torch
 
@@ -109,20 +113,20 @@ def kohya(layers: Mapping[str, lora.Layer]) -> bytes:
         name = _kohya_name(path, two_encoders or flux)
         for part, value in layer.parts.items():
             content[f"{name}.{_KOHYA_PARTS.get(part, part)}"] = (
-                _kohya_scale(value) if part == lora.MAGNITUDE else value
+                _kohya_scale(value) if part == lora_layers.MAGNITUDE else value
             )
-        inner = lora.rank(layer.parts)
+        inner = lora_layers.rank(layer.parts)
         if inner is not None:
             content[f"{name}.alpha"] = torch.tensor(layer.scaling * inner)
         elif layer.scaling != 1.0:
             content[f"{name}.lokr_w1"] = content[f"{name}.lokr_w1"] * layer.scaling
-    inner = [lora.rank(layer.parts) for layer in layers.values()]
+    inner = [lora_layers.rank(layer.parts) for layer in layers.values()]
     ranks = sorted({r for r in inner if r})
     note = {"ss_network_module": "networks.lora" if layers_are_lora(layers) else "lycoris.kohya"}
     return _file(content, note | ({"ss_network_dim": str(ranks[-1])} if ranks else {}))
 
 
-def layers_are_lora(layers: Mapping[str, lora.Layer]) -> bool:
+def layers_are_lora(layers: Mapping[str, lora_layers.Layer]) -> bool:
     """Whether every layer is a plain low-rank one."""
     return all(layer.kind == "low_rank" for layer in layers.values())
 
@@ -144,9 +148,9 @@ def _kohya_name(path, numbered) -> str:
     return prefix + projected.replace(".", "_")
 
 
-def _fused(layers: Mapping[str, lora.Layer]) -> dict[str, lora.Layer]:
+def _fused(layers: Mapping[str, lora_layers.Layer]) -> dict[str, lora_layers.Layer]:
     """FLUX layers under the original's names: query, key and value (and a single block's first layer) as one."""
-    groups: dict[str, dict[int, tuple[str, lora.Layer]]] = {}
+    groups: dict[str, dict[int, tuple[str, lora_layers.Layer]]] = {}
     plain = {}
     for path, layer in layers.items():
         component, _, inner = path.partition(".")
@@ -160,49 +164,49 @@ def _fused(layers: Mapping[str, lora.Layer]) -> dict[str, lora.Layer]:
         if len(targets) == 1:
             inner, layer = members[0]
             parts = lora.scale_first(layer.parts) if inner == bfl.SHIFT_FIRST else layer.parts
-            plain[f"transformer.{name}"] = lora.Layer(kind=layer.kind, parts=parts, scaling=layer.scaling)
+            plain[f"transformer.{name}"] = lora_layers.Layer(kind=layer.kind, parts=parts, scaling=layer.scaling)
         else:
             plain[f"transformer.{name}"] = _one(name, targets, {i: layer for i, (_, layer) in members.items()})
     return plain
 
 
-def _one(name, targets, members: Mapping[int, lora.Layer]) -> lora.Layer:
+def _one(name, targets, members: Mapping[int, lora_layers.Layer]) -> lora_layers.Layer:
     """Several low-rank layers as one: a shared A where it is one and the same, else their ranks side by side."""
     import torch
 
     first = next(iter(members.values()))
-    if any(layer.kind != "low_rank" or lora.MAGNITUDE in layer.parts for layer in members.values()):
+    if any(layer.kind != "low_rank" or lora_layers.MAGNITUDE in layer.parts for layer in members.values()):
         raise PersonaError(
             f"layer {name}: only plain LoRA can be written into FLUX's fused layers; export as diffusers"
         )
     sizes = _sizes(targets, members)
     shared = all(
-        layer.scaling == first.scaling and torch.equal(layer.parts[lora.DOWN], first.parts[lora.DOWN])
+        layer.scaling == first.scaling and torch.equal(layer.parts[lora_layers.DOWN], first.parts[lora_layers.DOWN])
         for layer in members.values()
     )
-    like = first.parts[lora.UP]
+    like = first.parts[lora_layers.UP]
     if shared:
         ups = [
-            members[i].parts[lora.UP] if i in members else like.new_zeros(n, like.shape[1])
+            members[i].parts[lora_layers.UP] if i in members else like.new_zeros(n, like.shape[1])
             for i, n in enumerate(sizes)
         ]
-        parts = {lora.DOWN: first.parts[lora.DOWN], lora.UP: torch.cat(ups)}
-        return lora.Layer(kind="low_rank", parts=parts, scaling=first.scaling)
-    ranks = [members[i].parts[lora.UP].shape[1] if i in members else 0 for i in range(len(sizes))]
+        parts = {lora_layers.DOWN: first.parts[lora_layers.DOWN], lora_layers.UP: torch.cat(ups)}
+        return lora_layers.Layer(kind="low_rank", parts=parts, scaling=first.scaling)
+    ranks = [members[i].parts[lora_layers.UP].shape[1] if i in members else 0 for i in range(len(sizes))]
     up = like.new_zeros(sum(sizes), sum(ranks))
     for i, layer in members.items():
         rows, columns = sum(sizes[:i]), sum(ranks[:i])
-        up[rows : rows + sizes[i], columns : columns + ranks[i]] = layer.parts[lora.UP] * layer.scaling
-    down = torch.cat([members[i].parts[lora.DOWN] for i in sorted(members)])
-    return lora.Layer(kind="low_rank", parts={lora.DOWN: down, lora.UP: up}, scaling=1.0)
+        up[rows : rows + sizes[i], columns : columns + ranks[i]] = layer.parts[lora_layers.UP] * layer.scaling
+    down = torch.cat([members[i].parts[lora_layers.DOWN] for i in sorted(members)])
+    return lora_layers.Layer(kind="low_rank", parts={lora_layers.DOWN: down, lora_layers.UP: up}, scaling=1.0)
 
 
 def _sizes(targets, members) -> list[int]:
     """Rows of each layer that belongs into a fused one, of absent ones by the model's proportions."""
-    width = next((len(members[i].parts[lora.UP]) for i in range(3) if i in members), None)
+    width = next((len(members[i].parts[lora_layers.UP]) for i in range(3) if i in members), None)
     if width is None:
-        width = len(members[3].parts[lora.UP]) // bfl.MLP_RATIO
+        width = len(members[3].parts[lora_layers.UP]) // bfl.MLP_RATIO
     return [
-        len(members[i].parts[lora.UP]) if i in members else width * (bfl.MLP_RATIO if i == 3 else 1)
+        len(members[i].parts[lora_layers.UP]) if i in members else width * (bfl.MLP_RATIO if i == 3 else 1)
         for i in range(len(targets))
     ]

@@ -149,9 +149,9 @@ def fold(host, path: str, change: Callable[[Tensor], Tensor], grip: Grip, *, sha
     grip.releases.append(lambda: site.remove(name, grip.key))
 
 
-def _matrix(shape) -> tuple[int, int]:
+def _matrix(shape) -> tuple[tuple[int, ...], int]:
     """Rows and columns of a weight: files keep 1x1 convolutions as matrices, and the other way round."""
-    return shape[0], math.prod(shape[1:])
+    return tuple(shape[:1]), math.prod(shape[1:])
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
