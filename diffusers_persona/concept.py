@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import struct
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -221,6 +222,8 @@ class Concept:
         made = header(imported, hints)
         concept = cls(header=json.loads(json.dumps(made, default=list)), tensors=imported.loaded.tensors)
         concept.report = imported.loaded.report
+        if concept.report.unused or concept.report.missing:
+            warnings.warn(f"{name}: {concept.report}; the rest is in use", stacklevel=2)
         return concept
 
     def export(self, format: str, path, *, pipe=None) -> list[Path]:

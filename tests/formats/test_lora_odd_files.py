@@ -204,7 +204,8 @@ def test_the_report_names_what_was_not_used_and_what_lacks(tmp_path):
         content |= {f"lora_unet_{flat(name)}.lora_down.weight": down, f"lora_unet_{flat(name)}.lora_up.weight": up}
     del content[f"lora_unet_{flat(second)}.lora_up.weight"]
     content["something.else"] = torch.ones(3)
-    report = Concept.from_file(saved(tmp_path, content)).report
+    with pytest.warns(UserWarning, match="2 unused, 1 missing"):
+        report = Concept.from_file(saved(tmp_path, content)).report
     assert sorted(report.matched) == sorted(key for key in content if flat(first) in key)
     assert set(report.unused) == {"something.else", f"lora_unet_{flat(second)}.lora_down.weight"}
     assert report.missing == (f"lora_unet_{flat(second)}.lora_B.weight",)
