@@ -51,7 +51,9 @@ def _import_folder(folder: Path, hints: Hints) -> Imported:
     words = [each for each in known if each[1].kind == "textual-inversion"]
     others = [each for each in known if each[1].kind != "textual-inversion"]
     if not known:
-        raise PersonaError(f"{folder}: no file with weights in a known format lies in this folder; name a file")
+        raise PersonaError(
+            f"{folder}: no concept.json and no file with weights in a known format lies in this folder; name a file"
+        )
     final = [each for each in words if each[0].path.stem == "learned_embeds"]
     chosen = others + (final if final and not others else words)
     if len(others) > 1 or (not others and len(chosen) > 1):
