@@ -17,7 +17,7 @@ def main():
     parts = ("all", "steps", "generation", "startup", "many", "stock", "memory", "peak", "report")
     parser.add_argument("part", nargs="?", default="all", choices=parts)
     parser.add_argument("--recipes", nargs="+", help="recipe ids; by default every registered recipe")
-    parser.add_argument("--rounds", type=int, default=60, help="steps or pictures to time, 60")
+    parser.add_argument("--rounds", type=int, default=120, help="steps to time (a tenth as many pictures), 120")
     parser.add_argument("--scripts", help="folder of a checkout of the example scripts of diffusers")
     parser.add_argument("--plan", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -39,11 +39,11 @@ def main():
     if given.part in ("all", "generation"):
         import generation
 
-        generation.toybox(given.recipes or ["textual-inversion", "lora"], max(3, given.rounds // 5))
+        generation.toybox(given.recipes or ["textual-inversion", "lora"], max(3, given.rounds // 10))
     if given.part in ("all", "many"):
         import many
 
-        many.toybox(steps=max(4, given.rounds // 4))
+        many.toybox(steps=max(4, given.rounds // 8))
     if given.part == "stock":
         import stock
 

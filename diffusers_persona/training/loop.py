@@ -94,6 +94,7 @@ class Loop:
     on_step: Callable[[int, float], None] = lambda done, loss: None
 
     def __post_init__(self):
+        self.device = self.host.device  # asking a diffusers model walks through all its modules: not at each step
         self.losses = [loss for loss in self.method.losses if loss.weight]
         self.schedule = self.host.noise_schedule()
         self.learners = {((n, i), k): v for n, s in enumerate(self.students) for (i, k), v in s.learners.items()}
@@ -103,7 +104,7 @@ class Loop:
         if self.method.ema is not None:
             self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.record = {"losses": [[] for _ in self.students], "seconds": 0.0}
-        self.scaler = torch.amp.GradScaler(self.host.device.type, enabled=self.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def run(self, resume: bool = False):
         """Learns to the end; `tensors` then gives what was learned.
@@ -152,7 +153,7 @@ class Loop:
         """One optimiser step; the loss of each student, as the mean over passes and processes."""
         active = self._activate(done)
         parts = self.method.accumulation
-        losses = torch.zeros(len(self.students), device=self.host.device)
+        losses = torch.zeros(len(self.students), device=self.device)
         for part in range(parts):
             number = (done * parts + part) * self.processes.count + self.processes.index
             each = self._forward(number)
@@ -199,7 +200,7 @@ class Loop:
         """The context in which the host computes in the run's precision."""
         dtype = PRECISIONS[self.precision]
         whole = dtype is torch.float32
-        return contextlib.nullcontext() if whole else torch.autocast(self.host.device.type, dtype)
+        return contextlib.nullcontext() if whole else torch.autocast(self.device.type, dtype)
 
     def _activate(self, done: int) -> list[list]:
         """Sets rates and who learns; the learning parameters of each student."""
