@@ -14,11 +14,10 @@ import timing
 def main():
     """Runs the named part, or all of them, and writes the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("all", "steps", "generation", "startup", "many", "stock", "memory", "peak", "report")
+    parts = ("all", "steps", "generation", "startup", "many", "scripts", "stock", "memory", "peak", "report")
     parser.add_argument("part", nargs="?", default="all", choices=parts)
     parser.add_argument("--recipes", nargs="+", help="recipe ids; by default every registered recipe")
     parser.add_argument("--rounds", type=int, default=120, help="steps to time (a tenth as many pictures), 120")
-    parser.add_argument("--scripts", help="folder of a checkout of the example scripts of diffusers")
     parser.add_argument("--plan", help=argparse.SUPPRESS)
     given = parser.parse_args()
     from diffusers_persona import recipes
@@ -44,11 +43,16 @@ def main():
         import many
 
         many.toybox(steps=max(4, given.rounds // 8))
+    if given.part in ("all", "scripts"):
+        import stock
+
+        for name in given.recipes or ["textual-inversion", "lora"]:
+            stock.step_time(name, given.rounds, host="toybox")
     if given.part == "stock":
         import stock
 
         for name in given.recipes or ["textual-inversion", "lora"]:
-            stock.step_time(name, min(given.rounds, 4), given.scripts)
+            stock.step_time(name, min(given.rounds, 4))
     if given.part in ("stock", "memory"):
         import stock
 
