@@ -16,9 +16,11 @@ def toybox(recipes, rounds: int):
     pipe, concept = dp.toybox.load(), dp.toybox.concept("hedgehog")
     pipe.set_progress_bar_config(disable=True)
     for recipe in recipes:
+        entry = dp.recipes.get(recipe)
+        wanted = entry.build(**entry.resolve({}, miniature=True)).method.class_pictures
         learned = dp.learn(
             pipe, concept.folder, recipe, noun=concept.noun, steps=2, progress=False,
-            prior_images=dp.toybox.class_pictures(concept.noun) if _wants_prior(recipe) else None,
+            prior_images=dp.toybox.class_pictures(concept.noun) if wanted else None,
         )  # fmt: skip
         for batch in (1, 8):
             with_concept, without = _pictures(pipe, learned, batch, rounds if batch == 1 else max(3, rounds // 3))
@@ -29,12 +31,6 @@ def toybox(recipes, rounds: int):
                 **timing.ratio(with_concept, without),
             )
         _attaching(pipe, learned, recipe)
-
-
-def _wants_prior(recipe) -> bool:
-    declared = dp.recipes.get(recipe)
-    losses = declared.build(**declared.resolve({}, miniature=True)).method.losses
-    return any(getattr(loss, "count", 0) and loss.weight for loss in losses)
 
 
 def _pictures(pipe, concept, batch, rounds):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import timing
 import torch
 
@@ -25,7 +23,7 @@ class Bare:
         learners = [space.prepare(self.host, Subject(token=token, noun=noun)) for space in declared.space]
         self.parameters = [p for learner in learners for p in learner.parameters.values()]
         rows = rows or declared.method.batch_size
-        self.prior = any(getattr(loss, "count", 0) and loss.weight for loss in declared.method.losses)
+        self.prior = declared.method.class_pictures > 0
         side = (resolution or host.resolution) // pipe.vae_scale_factor
         self.noisy = torch.randn(rows * (1 + self.prior), self.host.denoiser.config.in_channels, side, side)
         self.target, self.timesteps = torch.randn_like(self.noisy), torch.randint(0, 1000, (len(self.noisy),))
@@ -50,23 +48,14 @@ class Bare:
 def measure(recipe: str, pipe, pictures, *, name: str, steps: int, noun="animal", resolution=None, prior_images=None):
     """Learns `steps` steps with `recipe` and takes a bare pass after each; writes the row."""
     bare = Bare(pipe, recipe, noun=noun, resolution=resolution)
-    ours, floor, mark = [], [], [None]
-
-    def between(done, loss):
-        now = time.perf_counter()
-        if mark[0] is not None:
-            ours.append(now - mark[0])
-        bare()
-        floor.append(time.perf_counter() - now)
-        mark[0] = time.perf_counter()
-
-    settings = dict(precision="fp32", progress=False, callback=between, resolution=resolution, steps=steps)
+    turns = timing.Turns(bare)
+    settings = dict(precision="fp32", progress=False, callback=turns, resolution=resolution, steps=steps)
     dp.learn(pipe, pictures, recipe, noun=noun, prior_images=prior_images if bare.prior else None, **settings)
     return timing.put(
         f"step {recipe} {name}",
         what=f"a learning step of {recipe} / bare forward+backward, {name}",
         target="<= 1.05",
-        **timing.ratio(ours[2:], floor[3:]),
+        **timing.ratio(turns.steps[2:], turns.seconds[0][3:]),
     )
 
 

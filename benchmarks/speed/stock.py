@@ -11,7 +11,6 @@ import json
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import timing
@@ -104,29 +103,19 @@ def step_time(recipe: str, rounds: int, host: str = "sd15"):
     pipe, size = (dp.toybox.load(), 64) if host == "toybox" else (pipeline(), SIZE)
     picture = torch.rand(1, 3, size, size) * 2 - 1
     theirs_step, bare = ScriptStep(pipe, recipe, picture), Bare(pipe, recipe, resolution=size, rows=1)
-    ours, theirs, floor, mark = [], [], [], [None]
-
-    def between(done, loss):
-        now = time.perf_counter()
-        if mark[0] is not None:
-            ours.append(now - mark[0])
-        for call, seconds in ((theirs_step, theirs), (bare, floor)):
-            start = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - start)
-        mark[0] = time.perf_counter()
-
+    turns = timing.Turns(theirs_step, bare)
     dp.learn(
         pipe, [Image.new("RGB", (size, size), "red")], recipe, noun="toy", steps=rounds + 1, batch_size=1,
-        precision="fp32", resolution=size, progress=False, callback=between,
+        precision="fp32", resolution=size, progress=False, callback=turns,
     )  # fmt: skip
+    theirs, floor = (seconds[1:] for seconds in turns.seconds)
     source = "the example scripts' step as they describe it"
     model = "the Toybox" if host == "toybox" else "SD 1.5 size, random weights"
     where = f"{model}, {size} px, batch 1, fp32"
-    scripts_row = dict(what=f"a step of {recipe} / {source}, {where}", **timing.ratio(ours, theirs[1:]))
+    scripts_row = dict(what=f"a step of {recipe} / {source}, {where}", **timing.ratio(turns.steps, theirs))
     target = "<= 0.72" if recipe == "textual-inversion" and host == "sd15" else "<= 1.0"
     timing.put(f"scripts {recipe} {host}", target=target, **scripts_row)
-    bare_row = dict(what=f"a step of {recipe} / bare forward+backward, {where}", **timing.ratio(ours, floor[1:]))
+    bare_row = dict(what=f"a step of {recipe} / bare forward+backward, {where}", **timing.ratio(turns.steps, floor))
     timing.put(f"step {recipe} {host} batch 1", target="<= 1.05", **bare_row)
 
 

@@ -9,10 +9,34 @@ import os
 import platform
 import statistics
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROWS = Path(__file__).with_name("rows.jsonl")
 PACKAGES = ("diffusers-persona", "diffusers", "transformers", "peft", "torch")
+
+
+class Turns:
+    """A callback of `learn` that times its steps, and after each step every one of `calls`.
+
+    Attributes:
+        steps: seconds of the steps but the first, which ends before the clock runs.
+        seconds: for each call, its seconds after every step.
+    """
+
+    def __init__(self, *calls: Callable):
+        self.calls, self.steps, self.seconds = calls, [], [[] for _ in calls]
+        self.mark: float | None = None
+
+    def __call__(self, done: int, loss: float):
+        if self.mark is not None:
+            self.steps.append(time.perf_counter() - self.mark)
+        for call, seconds in zip(self.calls, self.seconds):
+            start = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - start)
+        self.mark = time.perf_counter()
 
 
 def ratio(ours: list[float], theirs: list[float]) -> dict:

@@ -68,6 +68,11 @@ class Optimization:
                 f"the phases have {sum(p.steps for p in self.phases)} steps together, steps={self.steps}"
             )
 
+    @property
+    def class_pictures(self) -> int:
+        """How many pictures of the class the losses want; 0 for none."""
+        return next((loss.count for loss in self.losses if loss.weight and hasattr(loss, "count")), 0)
+
     def rate(self, kind: str) -> float:
         """The learning rate of the space called `kind`."""
         return self.lr[kind] if isinstance(self.lr, dict) else self.lr

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..errors import PersonaError
-from .base import Learner, Subject
+from .base import Grip, Learner, Subject
 
 ADAPTER = "persona_adapter"
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
-ALPHA = "alpha"
+ALPHA, MAGNITUDE = "alpha", "lora_magnitude_vector"
 
 
 def prepare(host, subject: Subject, space) -> Learner:
@@ -47,6 +47,26 @@ def _adapter_parameters(component, module):
             key = name.replace(marker, "").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
             found[f"{component}.{key}"] = parameter
     return found
+
+
+def attach(host, tensors, grip: Grip, space, product):
+    """Folds each layer's product of factors into its weight.
+
+    Args:
+        space: has ``layers(tensors)`` and ``scaling_of(parts)``.
+        product: (path, parts) -> [out, in] or [out, in, k, k].
+    """
+    from ..functional.low_rank import recompose
+    from .sites import fold
+
+    for path, parts in space.layers(tensors).items():
+        factor, magnitude = space.scaling_of(parts), parts.get(MAGNITUDE)
+        whole = product(path, parts)
+
+        def change(stock, parts=parts, factor=factor, magnitude=magnitude, path=path):
+            return recompose(stock, factor * product(path, parts).to(stock).reshape(stock.shape), magnitude)
+
+        fold(host, f"{path}.weight", change, grip, shape=whole.shape)
 
 
 def group(tensors, parts, needed) -> dict[str, dict]:

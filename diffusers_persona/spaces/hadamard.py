@@ -11,7 +11,6 @@ from typing import ClassVar
 from ..errors import PersonaError
 from . import adapters
 from .base import Grip, Learner, Subject
-from .low_rank import MAGNITUDE
 
 FACTORS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 CORES = ("hada_t1", "hada_t2")
@@ -70,7 +69,7 @@ class Hadamard:
 
     def layers(self, tensors) -> dict[str, dict]:
         """``<component>.<module path>`` -> part -> tensor."""
-        parts = (*FACTORS, *CORES, MAGNITUDE, adapters.ALPHA)
+        parts = (*FACTORS, *CORES, adapters.MAGNITUDE, adapters.ALPHA)
         return adapters.group(tensors, parts, [(factor,) for factor in FACTORS])
 
     def scaling_of(self, parts) -> float:
@@ -79,17 +78,7 @@ class Hadamard:
 
     def attach(self, host, tensors, grip: Grip):
         """Folds the product into the weights."""
-        from ..functional.low_rank import recompose
-        from .sites import fold
-
-        for path, parts in self.layers(tensors).items():
-            factor, magnitude = self.scaling_of(parts), parts.get(MAGNITUDE)
-            whole = product(path, parts)
-
-            def change(stock, parts=parts, factor=factor, magnitude=magnitude, path=path):
-                return recompose(stock, factor * product(path, parts).to(stock).reshape(stock.shape), magnitude)
-
-            fold(host, f"{path}.weight", change, grip, shape=whole.shape)
+        adapters.attach(host, tensors, grip, self, product)
 
 
 def product(path, parts):

@@ -11,7 +11,6 @@ from typing import ClassVar
 from ..errors import PersonaError
 from . import adapters
 from .base import Grip, Learner, Subject
-from .low_rank import MAGNITUDE
 
 PARTS = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
 
@@ -76,7 +75,7 @@ class Kronecker:
     def layers(self, tensors) -> dict[str, dict]:
         """``<component>.<module path>`` -> part -> tensor."""
         needed = [(f"lokr_w{n}", f"lokr_w{n}_{half}") for n in (1, 2) for half in "ab"]
-        return adapters.group(tensors, (*PARTS, MAGNITUDE, adapters.ALPHA), needed)
+        return adapters.group(tensors, (*PARTS, adapters.MAGNITUDE, adapters.ALPHA), needed)
 
     def scaling_of(self, parts) -> float:
         """The factor of one layer's product."""
@@ -84,17 +83,7 @@ class Kronecker:
 
     def attach(self, host, tensors, grip: Grip):
         """Folds the product into the weights."""
-        from ..functional.low_rank import recompose
-        from .sites import fold
-
-        for path, parts in self.layers(tensors).items():
-            factor, magnitude = self.scaling_of(parts), parts.get(MAGNITUDE)
-            whole = product(path, parts)
-
-            def change(stock, parts=parts, factor=factor, magnitude=magnitude, path=path):
-                return recompose(stock, factor * product(path, parts).to(stock).reshape(stock.shape), magnitude)
-
-            fold(host, f"{path}.weight", change, grip, shape=whole.shape)
+        adapters.attach(host, tensors, grip, self, product)
 
 
 def rank_of(parts) -> int | None:

@@ -14,7 +14,7 @@ from ..errors import PersonaError
 from . import adapters
 from .base import Grip, Learner, Subject
 
-DOWN, UP, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
+DOWN, UP, MAGNITUDE = "lora_A.weight", "lora_B.weight", adapters.MAGNITUDE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -206,8 +206,8 @@ def _run(pipe, host, declared, subjects, makers, plan, settings, processes, fold
 
 def _class_pictures(pipe, host, declared, noun, plan, settings, processes) -> ImageSet | None:
     """The class pictures, where a loss wants them."""
-    counts = [loss.count for loss in declared.method.losses if loss.weight and hasattr(loss, "count")]
-    if not counts:
+    count = declared.method.class_pictures
+    if not count:
         if settings.prior_images is not None:
             raise PersonaError(
                 "prior_images is given, but no loss of this recipe uses it; set prior_weight above 0, or leave it out"
@@ -217,10 +217,10 @@ def _class_pictures(pipe, host, declared, noun, plan, settings, processes) -> Im
     if settings.prior_images is not None:
         return load_images(settings.prior_images, resolution=resolution)
     prompt = declared.data.prior_prompt.format(noun=noun)
-    with bar(f"class pictures of {prompt!r}", counts[0], show=settings.progress and processes.main) as report:
+    with bar(f"class pictures of {prompt!r}", count, show=settings.progress and processes.main) as report:
         paths = processes.main_does(
             lambda: prior.generated(
-                pipe, host, prompt, counts[0], seed=settings.seed, resolution=resolution, report=report
+                pipe, host, prompt, count, seed=settings.seed, resolution=resolution, report=report
             )
         )
     return prior.read(paths, prompt)

@@ -1,5 +1,6 @@
 """CustomConcept101: 101 concepts with 20 prompts each, and 101 pairs with 12 (Kumari et al., arXiv 2212.04488)."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -104,13 +105,6 @@ CUSTOMCONCEPT101 = Protocol(
     steps=50,
     guidance=6.0,
 )
-CUSTOMCONCEPT101_PAIRS = Protocol(
-    id="customconcept101-pairs",
-    title="CustomConcept101 (pairs)",
-    paper="Custom Diffusion, arXiv 2212.04488",
-    source=SOURCE,
-    read=read_pairs,
-    images_per_prompt=5,
-    steps=50,
-    guidance=6.0,
+CUSTOMCONCEPT101_PAIRS = dataclasses.replace(
+    CUSTOMCONCEPT101, id="customconcept101-pairs", title="CustomConcept101 (pairs)", read=read_pairs
 )
