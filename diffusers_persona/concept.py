@@ -22,7 +22,7 @@ SCORES_FILE = "scores.json"
 MOST_HEADER_BYTES = 4 << 20
 REQUIRED = {"schema_version": int, "recipe": str, "token": str, "noun": str, "spaces": list}
 OPTIONAL = {"phrase": str, "kind": str, "numbers": dict, "base_model": dict, "training": dict, "versions": dict}
-OPTIONAL |= {"licence": str, "consent": str, "tensors_sha256": str}
+OPTIONAL |= {"negative": str, "licence": str, "consent": str, "tensors_sha256": str}
 MOST_PREVIEW_PIXELS = 2048 * 2048
 
 
@@ -62,6 +62,11 @@ class Concept:
     def phrase(self) -> str:
         """What to write in a prompt: ``"<toy>"`` or ``"sks dog"``."""
         return self.header.get("phrase") or self.token
+
+    @property
+    def negative(self) -> str:
+        """The negative prompt that belongs to the concept; empty for most."""
+        return self.header.get("negative") or ""
 
     @property
     def digest(self) -> str:

@@ -116,6 +116,65 @@ class Backbone:
                     chosen.append(path)
         return chosen
 
+    def block(self, name: str) -> str:
+        """Module path of the part of the denoiser that papers call a block.
+
+        ``"down"``, ``"mid"`` and ``"up"`` are the stretches of a U-shaped network; ``"in.0"``, ``"out.0"``, ... its blocks
+        on the way down and up; ``"down.0"``, ``"mid.0"``, ``"up.0"``, ... the stacks of attention layers in a stretch,
+        counted in the network's order.
+
+        Raises:
+            PersonaError: naming the parts that the denoiser has.
+        """
+        parts = self.blocks()
+        if name not in parts:
+            raise PersonaError(f"block {name!r}: this {self.name} model has {', '.join(parts)}; choose one of them")
+        return parts[name]
+
+    def blocks(self) -> dict[str, str]:
+        """Every part that `block` knows: name -> module path."""
+        stretches = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}
+        parts = dict(stretches)
+        for name, stretch in (("in", "down_blocks"), ("out", "up_blocks")):
+            count = len(self.denoiser.get_submodule(stretch))
+            parts |= {f"{name}.{i}": f"{stretch}.{i}" for i in range(count)}
+        for name, stretch in stretches.items():
+            layers = [layer for layer in self.attention_layers() if layer.startswith(f"{stretch}.")]
+            stacks = dict.fromkeys(layer.partition(".transformer_blocks.")[0] for layer in layers)
+            parts |= {f"{name}.{i}": stack for i, stack in enumerate(stacks)}
+        return parts
+
+    def text_layers(self) -> list[str]:
+        """Paths of the blocks that read the text, in the order in which they run: down, middle, up.
+
+        The layers of P+ and its kin: each holds one cross-attention in SD, one or several in SDXL.
+        """
+        blocks = dict.fromkeys(path.partition(".transformer_blocks.")[0] for path in self.attention_layers("cross"))
+        order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
+        return sorted(blocks, key=lambda path: order.get(path.partition(".")[0], 1))
+
+    # ------------------------------------------------------------------------------------------ a text encoder's output
+
+    @staticmethod
+    def text_state(output):
+        """The state [B, L, d] in a text encoder's output that the denoiser reads; None when it was not asked for."""
+        raise NotImplementedError
+
+    @staticmethod
+    def with_text_state(output, state):
+        """The output with `state` in the place of what `text_state` gives."""
+        raise NotImplementedError
+
+    @staticmethod
+    def raw_text_state(output):
+        """The residual state [B, L, d] that `finish_text` makes the text state of; needs all hidden states."""
+        raise NotImplementedError
+
+    @staticmethod
+    def finish_text(encoder, raw):
+        """The text state of a residual state."""
+        raise NotImplementedError
+
     # --------------------------------------------------------------------------------------------------------- maths
 
     def noise_schedule(self):
@@ -151,6 +210,12 @@ class Backbone:
         posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
         scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
         return (posterior.mean - shift) * scale, posterior.std * scale
+
+    def decode_latents(self, latents):
+        """Pictures [B, 3, H, W] in about [-1, 1] of clean latents in the denoiser's scale. Differentiable."""
+        vae = self.pipe.vae
+        scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
+        return vae.decode((latents / scale + shift).to(vae.dtype)).sample
 
     # ------------------------------------------------------------------------------------------------------ identity
 

@@ -14,6 +14,27 @@ class StableDiffusionXL(Backbone):
     encoder_names = ("text_encoder", "text_encoder_2")
     tokenizer_names = ("tokenizer", "tokenizer_2")
 
+    @staticmethod
+    def text_state(output):
+        """The penultimate hidden state."""
+        return output.hidden_states[-2] if output.hidden_states else None
+
+    @staticmethod
+    def with_text_state(output, state):
+        """The output with another penultimate hidden state."""
+        states = (*output.hidden_states[:-2], state, output.hidden_states[-1])
+        return type(output)(**{**output, "hidden_states": states})
+
+    @staticmethod
+    def raw_text_state(output):
+        """The penultimate hidden state: no norm follows it."""
+        return output.hidden_states[-2]
+
+    @staticmethod
+    def finish_text(encoder, raw):
+        """The state itself."""
+        return raw
+
     def encode_text(self, ids):
         """Penultimate hidden states of both encoders side by side, and the second one's pooled projection."""
         states = []

@@ -1,7 +1,7 @@
 """Inversion methods: how a concept is found, and the data that it is found from."""
 
-from . import augmentation, images, prompts
+from . import augmentation, images, prompts, timesteps
 from .data import Data
 from .optimization import Optimization, Phase
 
-__all__ = ["Data", "Optimization", "Phase", "augmentation", "images", "prompts"]
+__all__ = ["Data", "Optimization", "Phase", "augmentation", "images", "prompts", "timesteps"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import os
 import warnings
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from ..errors import PersonaError
 from .decoding import MAXIMUM_PIXELS, Decoded, decode, decode_mask, one_line
@@ -25,10 +27,15 @@ class ImageWarning(UserWarning):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Example:
-    """One picture: ``image`` RGB; ``mask`` L of its size (255 = the concept) or None; ``source`` names its origin."""
+    """One picture: ``image`` RGB; ``mask`` L of its size (255 = the concept) or None; ``source`` names its origin.
+
+    ``part_masks``: a mask for each of several things that are learned from the picture, or none; ``mask`` is then
+    their union.
+    """
 
     image: Image.Image
     mask: Image.Image | None = None
+    part_masks: tuple[Image.Image, ...] = ()
     caption: str | None = None
     source: str = "picture"
 
@@ -69,6 +76,7 @@ def load_images(
     source,
     *,
     masks=None,
+    parts=(),
     captions=None,
     on_error="refuse",
     use_alpha_as_mask=False,
@@ -82,7 +90,9 @@ def load_images(
             a list of these, or an `ImageSet`, which is returned as it is. Folders follow the ``imagefolder``
             convention (see `inversion.imagefolder`).
         masks: a folder with a mask of each picture's name, or a list in the order of the pictures (files sorted by
-            name) of paths, PIL images, arrays or None. Given masks go before those of the folder.
+            name) of paths, PIL images, arrays or None. Given masks go before those of the folder. For several things a
+            mapping from each of `parts` to such a folder or list, or a folder that holds a folder for each of them.
+        parts: names of the several things that are learned from the pictures.
         captions: a list of texts or None in the order of the pictures, or a mapping from file name to text.
         on_error: ``"refuse"`` raises at the first bad picture; ``"skip"`` leaves it out with a warning.
         use_alpha_as_mask: keep the transparency of a picture without a mask as its mask. Transparent pixels are white
@@ -106,14 +116,15 @@ def load_images(
     if on_error not in ("refuse", "skip"):
         raise PersonaError(f'on_error is "refuse" or "skip", not {on_error!r}')
     items, notes = _items(source)
-    masks = _aligned_masks(masks, items)
+    part_masks = _aligned_parts(masks, source, items, parts)
+    masks = [None] * len(items) if parts else _aligned_masks(masks, items)
     captions = _aligned_captions(captions, items)
     working_side = 2 * resolution if resolution else 2048
     examples, skipped, seen = [], [], {}
-    for (name, picture, sidecar), mask, caption in zip(items, masks, captions, strict=True):
+    for (name, picture, sidecar), mask, own, caption in zip(items, masks, part_masks, captions, strict=True):
         try:
-            mask = sidecar.mask if mask is None else mask
-            example, about = _example(name, picture, mask, use_alpha_as_mask, working_side, maximum_pixels)
+            mask = sidecar.mask if mask is None and not own else mask
+            example, about = _example(name, picture, mask, own, use_alpha_as_mask, working_side, maximum_pixels)
         except PersonaError as error:
             if on_error == "refuse":
                 raise PersonaError(f'{error}, or pass on_error="skip" to leave it out') from error
@@ -121,8 +132,7 @@ def load_images(
             continue
         about += _size_notes(example.image.size, resolution) + _twin_notes(example, seen)
         notes += [f"{name}: {'; '.join(about)}"] if about else []
-        caption = caption or sidecar.caption
-        examples.append(Example(image=example.image, mask=example.mask, caption=caption, source=name))
+        examples.append(dataclasses.replace(example, caption=caption or sidecar.caption))
     if not examples:
         raise PersonaError(f"no readable picture among {len(items)} (first: {skipped[0]})")
     for line in (*notes, *(f"left out: {line}" for line in skipped)):
@@ -175,10 +185,14 @@ def to_tensor(image, resolution, crop="centre", *, generator=None, box=None):
 
 
 def example_to_tensors(example, resolution, crop="centre", *, generator=None):
-    """The picture [3, H, W] and the mask [1, H, W] or None of an example, cut by one and the same box."""
+    """The picture [3, H, W] and the mask [1 + parts, H, W] or None of an example, cut by one and the same box."""
+    import torch
+
     box = crop_box(example.image.size, resolution, crop, generator)
     pixels = to_tensor(example.image, resolution, box=box)
-    return pixels, None if example.mask is None else to_tensor(example.mask, resolution, box=box)
+    if example.mask is None:
+        return pixels, None
+    return pixels, torch.cat([to_tensor(m, resolution, box=box) for m in (example.mask, *example.part_masks)])
 
 
 def _sides(resolution) -> tuple[int, int]:
@@ -263,6 +277,27 @@ def _aligned_masks(masks, items) -> list:
     return masks
 
 
+def _aligned_parts(masks, source, items, parts) -> list[tuple]:
+    """For each picture the masks of all `parts`, or an empty tuple where none are given."""
+    if not parts:
+        if isinstance(masks, Mapping):
+            raise PersonaError(
+                f"masks name {', '.join(masks)}, but the recipe learns one thing: give a folder or a list"
+            )
+        return [()] * len(items)
+    folder = masks if masks is not None else source
+    if isinstance(folder, (str, os.PathLike)) and not isinstance(masks, Mapping):
+        folder = _path(folder) if masks is not None else _path(folder) / "masks"
+        found = {part: folder / part for part in parts if (folder / part).is_dir()}
+        masks = found or masks
+    if masks is None:
+        return [()] * len(items)
+    if not isinstance(masks, Mapping) or set(masks) != set(parts):
+        given = ", ".join(masks) if isinstance(masks, Mapping) else "one set of masks"
+        raise PersonaError(f"masks are given for {given}, the things are {', '.join(parts)}: give {{thing: masks}}")
+    return list(zip(*(_aligned_masks(masks[part], items) for part in parts), strict=True))
+
+
 def _aligned_captions(captions, items) -> list:
     if captions is None:
         return [None] * len(items)
@@ -278,21 +313,27 @@ def _aligned_captions(captions, items) -> list:
     return list(captions)
 
 
-def _example(name, picture, mask, use_alpha_as_mask, working_side, maximum_pixels):
+def _example(name, picture, mask, part_masks, use_alpha_as_mask, working_side, maximum_pixels):
     """The example, without its caption, and the notes on it; every error begins with the name of its file."""
     try:
         decoded = decode(picture, working_side=working_side, maximum_pixels=maximum_pixels)
     except PersonaError as error:
         raise PersonaError(f"{name}: {error}") from error
-    notes = list(decoded.notes)
-    if mask is not None:
+    notes, own = list(decoded.notes), ()
+    if any(part is not None for part in part_masks):
+        nothing = Image.new("L", decoded.image.size)
+        read = [(nothing, []) if m is None else _mask(name, m, decoded, maximum_pixels) for m in part_masks]
+        own = tuple(image for image, _ in read)
+        final = functools.reduce(ImageChops.lighter, own)
+        notes += [note for _, about in read for note in about]
+    elif mask is not None:
         final, about = _mask(name, mask, decoded, maximum_pixels)
         notes += about
     else:
         final = decoded.alpha if use_alpha_as_mask else None
         if decoded.alpha is not None and not use_alpha_as_mask:
             notes.append("transparent, laid on white")
-    return Example(image=decoded.image, mask=final, source=name), notes
+    return Example(image=decoded.image, mask=final, part_masks=own, source=name), notes
 
 
 def _mask(name, mask, decoded: Decoded, maximum_pixels):

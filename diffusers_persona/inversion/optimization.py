@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..errors import PersonaError
+from .timesteps import Uniform
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,10 +16,19 @@ class Phase:
     Attributes:
         steps: length in steps.
         train: kinds of the spaces that learn, e.g. ``("word",)``.
+        lr: learning rate of all of them in this phase; None for that of the run.
+        losses: what is minimised in this phase; None for that of the run.
     """
 
     steps: int
     train: tuple[str, ...]
+    lr: float | None = None
+    losses: tuple | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "train", tuple(self.train))
+        if self.losses is not None:
+            object.__setattr__(self, "losses", tuple(self.losses))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +46,7 @@ class Optimization:
         clip: largest norm of the gradient, or None.
         ema: decay of the moving average that becomes the concept, or None.
         phases: stretches in which only some spaces learn; empty for all spaces all the time.
+        timesteps: sampler of the noise levels, of `inversion.timesteps`.
     """
 
     kind: ClassVar[str] = "optimization"
@@ -53,6 +64,7 @@ class Optimization:
     clip: float | None = 1.0
     ema: float | None = None
     phases: tuple[Phase, ...] = ()
+    timesteps: Any = Uniform()
 
     def __post_init__(self):
         object.__setattr__(self, "losses", tuple(self.losses))
@@ -69,9 +81,28 @@ class Optimization:
             )
 
     @property
+    def every_loss(self) -> list:
+        """The losses of all phases that count."""
+        groups = [phase.losses for phase in self.phases if phase.losses is not None]
+        return [loss for group in (self.losses, *groups) for loss in group if loss.weight]
+
+    @property
+    def needs(self) -> set[str]:
+        """What the losses want to be kept ready; see `losses.Loss`."""
+        return {need for loss in self.every_loss for need in getattr(loss, "needs", ())}
+
+    @property
     def class_pictures(self) -> int:
         """How many pictures of the class the losses want; 0 for none."""
-        return next((loss.count for loss in self.losses if loss.weight and hasattr(loss, "count")), 0)
+        return max((loss.count for loss in self.every_loss if hasattr(loss, "count")), default=0)
+
+    def phase(self, step: int) -> Phase | None:
+        """The phase that `step` (0-based) is in, or None where there are no phases."""
+        for phase in self.phases:
+            if step < phase.steps:
+                return phase
+            step -= phase.steps
+        return None
 
     def rate(self, kind: str) -> float:
         """The learning rate of the space called `kind`."""
@@ -79,8 +110,5 @@ class Optimization:
 
     def learns(self, kind: str, step: int) -> bool:
         """Whether the space called `kind` is trained at `step` (0-based)."""
-        for phase in self.phases:
-            if step < phase.steps:
-                return kind in phase.train
-            step -= phase.steps
-        return True
+        phase = self.phase(step)
+        return phase is None or kind in phase.train

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from .step import Step
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclasses.dataclass(kw_only=True)
-class Step:
-    """The tensors of one learning step; rows of the concept first, rows of the prior after them.
-
-    Attributes:
-        prediction, target: [B, c, h, w].
-        masks: weights [B, 1, h, w] in [0, 1], or None.
-        concept_rows: number of rows that show the concept.
-    """
-
-    prediction: Tensor
-    target: Tensor
-    masks: Tensor | None
-    concept_rows: int
 
 
 def squared_error(prediction: Tensor, target: Tensor, masks: Tensor | None) -> Tensor:
@@ -41,6 +27,8 @@ class Denoising:
     Source: Ho et al., arXiv 2006.11239, equation 14. The target is the noise, or v for v-prediction hosts
     (arXiv 2202.00512).
     """
+
+    needs: ClassVar[tuple[str, ...]] = ()
 
     weight: float = 1.0
 
@@ -63,6 +51,8 @@ class PriorPreservation:
         count: number of class pictures, where they are generated.
         real: the paper's prior set is real pictures; benchmarks give them where they have some.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ()
 
     weight: float = 1.0
     count: int = 200

@@ -13,11 +13,13 @@ class Prompting:
     Attributes:
         with_noun: whether the phrase is "<token> <noun>" ("sks dog") or the token alone; None chooses the token alone
             for concepts that bring a new word initialised from the noun.
+        negative: the concept's negative prompt, with slots for named words (``"{neg}"``); empty for none.
     """
 
     kind: ClassVar[str] = "prompting"
 
     with_noun: bool | None = None
+    negative: str = ""
 
     def phrase(self, token: str, noun: str, spaces) -> str:
         """What stands for the concept in a prompt."""

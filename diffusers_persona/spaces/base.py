@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -13,18 +14,49 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of several things that are learned from the same pictures: its word and its class word."""
+
+    token: str
+    noun: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
     """The concept as a space sees it before learning.
 
     Attributes:
-        token: the word that will stand for the concept, e.g. ``"<toy>"`` or ``"sks"``.
-        noun: the class word, e.g. ``"dog"``.
+        token: the word that will stand for the concept, e.g. ``"<toy>"`` or ``"sks"``; of several things all words.
+        noun: the class word, e.g. ``"dog"``; of several things ``"cup and toy"``.
         seed: seed of every random initial value.
+        parts: the things that are learned from the same pictures; one for an ordinary concept.
+        pictures: the concept's pictures (an `inversion.images.ImageSet`), for spaces that begin with them.
+        resolution: side of the pictures in learning, in pixels.
     """
 
     token: str
     noun: str
     seed: int = 0
+    parts: tuple[Part, ...] = ()
+    pictures: Any = None
+    resolution: int = 512
+
+    def word(self, space) -> str:
+        """The word that `space`, one that adds a word, stands for."""
+        part, name = getattr(space, "part", None), getattr(space, "name", "")
+        return named(self.token if part is None else self.parts[part].token, name)
+
+    def class_word(self, space) -> str:
+        """The class word of what `space` stands for."""
+        part = getattr(space, "part", None)
+        return self.noun if part is None else self.parts[part].noun
+
+
+def named(token: str, name: str) -> str:
+    """The further word called `name` beside `token`: ``"<toy>"``, ``"neg"`` -> ``"<toy-neg>"``."""
+    if not name:
+        return token
+    return f"{token[:-1]}-{name}>" if token.endswith(">") else f"{token}-{name}"
 
 
 class Space(Protocol):
@@ -56,14 +88,21 @@ class Learner:
     Attributes:
         parameters: name in the concept file -> trainable parameter.
         constants: further tensors that belong into the concept file (an initial embedding, ...).
+        constrain: called after each optimiser step in which the space learns (clamps, projections), or None.
+        follow: called with (batch, timesteps) before the texts of a forward pass are encoded, or None.
+        export: gives the concept's tensors where they are not the parameters themselves, or None.
     """
 
     parameters: dict[str, nn.Parameter]
     constants: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    constrain: Callable[[], None] | None = None
+    follow: Callable[[Any, Tensor], None] | None = None
+    export: Callable[[], dict[str, Tensor]] | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The concept's tensors in this space: detached copies on the CPU."""
-        return {name: p.detach().cpu().clone() for name, p in {**self.parameters, **self.constants}.items()}
+        found = self.parameters if self.export is None else self.export()
+        return {name: p.detach().cpu().clone() for name, p in {**found, **self.constants}.items()}
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -6,6 +6,7 @@ text with a private copy which also knows the concept tokens. Saving writes the 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from ..errors import PersonaError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .late_text import Context, LateRows, LateWord
 
 
 def pieces(tokenizer, text: str) -> list[str]:
@@ -26,16 +29,25 @@ def knows(tokenizer, token: str) -> bool:
     return token in tokenizer.get_vocab() or len(pieces(tokenizer, token)) == 1
 
 
+def positions(tokenizer, prompt: str, word: str) -> list[int]:
+    """Where the tokens of `word` stand in the encoded `prompt` (the start token is number 0), in ascending order."""
+    ids, part = tokenizer(prompt)["input_ids"], tokenizer(word, add_special_tokens=False)["input_ids"]
+    starts = [i for i in range(len(ids) - len(part) + 1) if part and ids[i : i + len(part)] == part]
+    return sorted({start + offset for start in starts for offset in range(len(part))})
+
+
 class ConceptTokens:
     """The words that concepts have brought to one tokenizer.
 
-    `vectors` maps a token, e.g. ``"<toy>"``, to its number of embedding vectors n; in a prompt it takes n positions.
+    `tables` maps a token, e.g. ``"<toy>"``, to its n embedding vectors: a tensor [n, d], or a `late_text.LateWord`
+    whose vectors depend on layer or time. In a prompt the token takes n positions.
     """
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
         self.stock_class = type(tokenizer)
-        self.tables: dict[str, Tensor] = {}
+        self.tables: dict[str, Tensor | LateWord] = {}
+        self._now: dict[str, LateRows] = {}
         self._encoder = None
         self._known = -1
 
@@ -48,8 +60,8 @@ class ConceptTokens:
             tokenizer.__class__ = _dressed(type(tokenizer))
         return state
 
-    def add(self, token: str, table: Tensor):
-        """Adds `token` with its vectors, a tensor [n, d]; the same tensor is looked up at each encoding.
+    def add(self, token: str, table: Tensor | LateWord):
+        """Adds `token` with its vectors, a tensor [n, d] or a late word; the same object is asked at each encoding.
 
         Raises:
             PersonaError: when the tokenizer knows the word already.
@@ -101,12 +113,38 @@ class ConceptTokens:
         return text
 
     def rows(self) -> dict[int, Tensor]:
-        """Token id -> vector [d], for the text encoder's embeddings."""
-        encoder = self.encoder()
+        """Token id -> vector [d] or, inside a context, one for each row of the batch [N, d]."""
+        found = {}
+        for token, table in self.tables.items():
+            vectors = table if hasattr(table, "shape") else (self._now.get(token) or table.at(None)).vectors
+            found |= {i: vectors[..., n, :] for n, i in enumerate(self.ids(token))}
+        return found
+
+    def ids(self, token: str) -> list[int]:
+        """The ids of the words that `token` takes in a prompt."""
+        return self.encoder().convert_tokens_to_ids(self._words(token))
+
+    def late(self) -> dict[int, LateWord]:
+        """Token id -> late word, of the tokens whose vectors depend on layer or time."""
+        words = {token: table for token, table in self.tables.items() if not hasattr(table, "shape")}
+        return {i: word for token, word in words.items() for i in self.ids(token)}
+
+    @contextlib.contextmanager
+    def inside(self, context: Context):
+        """Each late word is evaluated once in `context`; `rows` and `bypasses` give that until the end."""
+        self._now = {token: table.at(context) for token, table in self.tables.items() if not hasattr(table, "shape")}
+        try:
+            yield
+        finally:
+            self._now = {}
+
+    def bypasses(self) -> dict[int, Tensor]:
+        """Token id -> textual bypass [N, d], inside a context, of the words that have one."""
         return {
-            encoder.convert_tokens_to_ids(word): vector
-            for token, table in self.tables.items()
-            for word, vector in zip(self._words(token), table)
+            i: now.bypass[..., n, :]
+            for token, now in self._now.items()
+            if now.bypass is not None
+            for n, i in enumerate(self.ids(token))
         }
 
     def _words(self, token: str) -> list[str]:

@@ -21,9 +21,15 @@ class Word:
     Attributes:
         vectors: embedding vectors (positions in the prompt) a token; >= 1.
         init: first value of each vector: ``"noun"`` (the class word; the mean of its tokens when it has several),
-            ``"rare"`` (a word that is rare in captions) or ``"random"`` (a normal variable with the table's mean and
-            deviation).
-        token: the word; None for the concept's own token (set in the headers of merged concepts).
+            ``"rare"`` (a word that is rare in captions), ``"text"`` (the words of `text`) or ``"random"`` (a normal
+            variable with the table's mean and deviation).
+        text: an ordinary word to begin with, for ``init="text"``.
+        deviation: of ``init="random"`` around zero, in place of the table's mean and deviation; None for these.
+        name: of a further word beside the concept's own: ``"neg"`` makes ``"<toy-neg>"`` beside ``"<toy>"``, and
+            templates may hold ``{neg}``.
+        part: number of the thing that the word stands for, where several are learned from the same pictures;
+            ``"each"`` in a recipe declares one such space for each of them.
+        token: the word; None for the concept's own token.
     """
 
     kind: ClassVar[str] = "word"
@@ -32,13 +38,19 @@ class Word:
 
     vectors: int = 1
     init: str = "noun"
+    text: str = ""
+    deviation: float | None = None
+    name: str = ""
+    part: int | str | None = None
     token: str | None = None
 
     def __post_init__(self):
         if self.vectors < 1:
             raise PersonaError(f"Word(vectors={self.vectors}): a word needs at least one vector")
-        if self.init not in ("noun", "rare", "random"):
-            raise PersonaError(f"Word(init={self.init!r}): choose 'noun', 'rare' or 'random'")
+        if self.init not in ("noun", "rare", "random", "text"):
+            raise PersonaError(f"Word(init={self.init!r}): choose 'noun', 'rare', 'text' or 'random'")
+        if (self.init == "text") != bool(self.text):
+            raise PersonaError(f"Word(init={self.init!r}, text={self.text!r}): text= goes with init='text'")
 
     def prepare(self, host, subject: Subject) -> Learner:
         """One parameter [vectors, d] a text encoder, and its initial value as a constant."""
@@ -49,9 +61,8 @@ class Word:
             initial = self._initial(encoder, host.tokenizers[name], subject, subject.seed + i)
             learner.constants[f"{name}.initial"] = initial
             learner.parameters[f"{name}.embedding"] = nn.Parameter(initial.clone())
-        self._install(
-            host, subject.token, {n: learner.parameters[f"{n}.embedding"] for n in host.text_encoders}, Grip(key=())
-        )
+        vectors = {name: learner.parameters[f"{name}.embedding"] for name in host.text_encoders}
+        self._install(host, subject.word(self), vectors, Grip(key=()))
         return learner
 
     def attach(self, host, tensors, grip: Grip):
@@ -115,16 +126,18 @@ class Word:
         table = encoder.get_input_embeddings().weight.detach().float().cpu()
         if self.init == "random":
             noise = torch.randn(self.vectors, table.shape[1], generator=torch.Generator().manual_seed(seed))
+            if self.deviation is not None:
+                return self.deviation * noise
             return table.mean(0) + table.std(0) * noise
-        words = [subject.noun] if self.init == "noun" else [rare_word(tokenizer)]
-        ids = tokenizer(words[0], add_special_tokens=False)["input_ids"]
+        word = rare_word(tokenizer) if self.init == "rare" else self.text or subject.class_word(self)
+        ids = tokenizer(word, add_special_tokens=False)["input_ids"]
         if not ids:
-            raise PersonaError(f"the tokenizer makes nothing of the class word {words[0]!r}; give another noun=")
+            raise PersonaError(f"the tokenizer makes nothing of the class word {word!r}; give another noun=")
         return table[ids].mean(0, keepdim=True).repeat(self.vectors, 1)
 
 
-def rare_word(tokenizer) -> str:
-    """A word that is one token of `tokenizer` and rare in captions.
+def rare_word(tokenizer, taken=()) -> str:
+    """A word that is one token of `tokenizer` and rare in captions, and none of those that are `taken`.
 
     Raises:
         PersonaError: when the tokenizer knows none of the usual ones.
@@ -132,8 +145,9 @@ def rare_word(tokenizer) -> str:
     from .tokens import pieces
 
     for word in RARE_WORDS:
-        if len(pieces(tokenizer, word)) == 1:
+        if word not in taken and len(pieces(tokenizer, word)) == 1:
             return word
     raise PersonaError(
-        f"the tokenizer splits each of {', '.join(RARE_WORDS)}: name a rare single-token word with token="
+        f"the tokenizer splits each of {', '.join(w for w in RARE_WORDS if w not in taken)}: "
+        "name a rare single-token word with token="
     )

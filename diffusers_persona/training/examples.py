@@ -21,13 +21,17 @@ class Batch:
     Attributes:
         latents: [B, c, h, w].
         masks: [B, 1, h, w] in [0, 1], or None when no picture has one.
+        part_masks: those of each thing that is learned, [B, parts, h, w], or None.
         prompts: B prompts.
+        pictures: the index of each row's picture, -1 for pictures of the class.
         concept_rows: number of rows that show the concept.
     """
 
     latents: Tensor
     masks: Tensor | None
+    part_masks: Tensor | None
     prompts: list[str]
+    pictures: list[int]
     concept_rows: int
 
 
@@ -55,7 +59,7 @@ class Source:
         return tuple(torch.cat([moment.float() for moment in column]) for column in zip(*parts))
 
     def draw(self, count: int, position: int, random: torch.Generator, seed: int):
-        """Latents, masks and prompts of `count` examples from `position` of the sequence on."""
+        """Latents, masks, prompts and numbers of `count` examples from `position` of the sequence on."""
         chosen = picks(len(self.pictures), count, position, seed)
         prompts = [self.choose_prompt(self.pictures[i], random) for i in chosen]
         if self.static:
@@ -69,7 +73,7 @@ class Source:
             mean, deviation, masks, prompts = (list(column) for column in zip(*changed))
             mean, deviation = torch.stack(mean), torch.stack(deviation)
         latents = mean + deviation * torch.randn(mean.shape, generator=random).to(mean)
-        return latents, self._latent_masks(masks, latents), prompts
+        return latents, self._latent_masks(masks, latents), prompts, chosen
 
     def _version(self, picture: int, version: int, prompt: str, seed: int):
         """Moments, mask and prompt of one version of a picture, made when it first comes up."""
@@ -86,7 +90,7 @@ class Source:
         if all(mask is None for mask in masks):
             return None
         shape = latents.shape[-2:]
-        whole = torch.ones(1, *shape)
+        whole = torch.ones(max(len(mask) for mask in masks if mask is not None), *shape)
         rows = [
             whole if m is None else torch.nn.functional.interpolate(m[None].float(), shape, mode="area")[0]
             for m in masks
@@ -103,20 +107,33 @@ class Examples:
     def batch(self, part: int) -> tuple[Batch, torch.Generator]:
         """Batch number `part` of the run, and the generator that goes on where its draws ended."""
         random = generator(self.seed, part)
-        latents, masks, prompts = self.concept.draw(self.batch_size, part * self.batch_size, random, self.seed)
+        latents, masks, prompts, pictures = self.concept.draw(
+            self.batch_size, part * self.batch_size, random, self.seed
+        )
         if self.prior is not None:
-            more, more_masks, more_prompts = self.prior.draw(
+            more, more_masks, more_prompts, others = self.prior.draw(
                 self.batch_size, part * self.batch_size, random, self.seed + 1
             )
             masks = _stack_masks(masks, more_masks, latents, more)
             latents, prompts = torch.cat([latents, more]), prompts + more_prompts
-        return Batch(latents=latents, masks=masks, prompts=prompts, concept_rows=self.batch_size), random
+            pictures = [*pictures, *(-1 for _ in others)]
+        batch = Batch(
+            latents=latents,
+            masks=None if masks is None else masks[:, :1],
+            part_masks=masks[:, 1:] if masks is not None and masks.shape[1] > 1 else None,
+            prompts=prompts,
+            pictures=pictures,
+            concept_rows=self.batch_size,
+        )
+        return batch, random
 
 
 def _stack_masks(first, second, latents, more):
     if first is None and second is None:
         return None
-    ones = [torch.ones(len(rows), 1, *rows.shape[-2:], device=rows.device) for rows in (latents, more)]
+    kinds = max(masks.shape[1] for masks in (first, second) if masks is not None)
+    ones = [torch.ones(len(rows), kinds, *rows.shape[-2:], device=rows.device) for rows in (latents, more)]
+    second = second if second is None else second.expand(-1, kinds, -1, -1)
     return torch.cat([ones[0] if first is None else first, ones[1] if second is None else second])
 
 

@@ -14,7 +14,7 @@ from ..inversion.images import ImageSet, load_images
 from ..recipe import Recipe
 from . import checkpoint, prior
 from .making import Maker, preview
-from .plan import Lesson, Settings, plan_of, resolve_recipe
+from .plan import Lesson, Settings, for_parts, plan_of, resolve_recipe
 from .progress import bar
 from .run_folder import open_run
 
@@ -58,8 +58,9 @@ def learn(
         images: a folder, a file, a list of paths or PIL pictures, or an `ImageSet`.
         recipe: id of a registered recipe, or a `Recipe`.
         token: the word for the concept; by default ``<noun>`` where the recipe adds a word, else a rare word that the
-            tokenizer knows.
-        noun: the class word ("dog", "woman", "thing").
+            tokenizer knows. Several words for recipes that learn several things: ``"<cup> <toy>"``.
+        noun: the class word ("dog", "woman", "thing"). Recipes that learn several things from the same pictures take
+            ``"cup and toy"``.
         kind: ``"object"``, ``"live"``, ``"person"`` or ``"style"``: chooses the prompts of learning.
         output: folder for checkpoints, previews and the finished concept; None keeps everything in memory.
         resume: go on from the last checkpoint in `output` (or start, if there is none).
@@ -72,7 +73,8 @@ def learn(
         gradient_checkpointing: less memory for more time.
         keep_pipe: False gives the pipeline up for memory: its models are taken out of it, and what the run needs no
             more (the VAE, and the text encoders where they stay as they are) is freed once everything is encoded.
-        masks: folder or list of masks: the loss counts inside them only.
+        masks: folder or list of masks: the loss counts inside them only. For several things a mapping from class word
+            to folder or list, or a folder with a folder of masks for each class word.
         templates: prompts with ``{phrase}`` in place of the recipe's.
         prior_images: folder of real class pictures with captions, for recipes with prior preservation.
         on_image_error: ``"refuse"`` or ``"skip"`` pictures that cannot be read.
@@ -128,6 +130,7 @@ def teach(pipe, lessons: list[Lesson], recipe, numbers: dict, settings: Settings
     precision = resolve(settings.precision, miniature=host.miniature, device=host.device)
     resolution = settings.resolution or host.resolution
     subjects = [lesson.read(declared, host, settings, resolution) for lesson in lessons]
+    declared = for_parts(declared, len(subjects[0].parts))
     processes = Processes(host.device)
     shared = {
         "recipe": entry.id if entry else "custom",
@@ -143,7 +146,7 @@ def teach(pipe, lessons: list[Lesson], recipe, numbers: dict, settings: Settings
     }
     plans = [plan_of(subject, shared) for subject in subjects]
     makers = [
-        Maker(plan=p, declared=declared, phrase=s.phrase, licence=settings.licence, consent=settings.consent, number=n)
+        Maker(plan=p, declared=declared, subject=s, licence=settings.licence, consent=settings.consent, number=n)
         for n, (p, s) in enumerate(zip(plans, subjects))
     ]
     with contextlib.ExitStack() as stack:

@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..attention.store import AttentionStore
 from ..backbones import Backbone
 from ..errors import PersonaError
 from ..inversion.optimization import Optimization
-from ..losses.denoising import Step
+from ..losses.step import Step, World
+from ..spaces.base import Subject
 from . import checkpoint, optimisers
 from .examples import Batch, Examples, TextConditions
 from .precision import PRECISIONS
@@ -28,16 +30,23 @@ class Student:
     """One concept of a run: what it trains, and on which examples.
 
     Attributes:
-        token: its word.
+        subject: what it is.
         learners: (number, kind) of a space -> its `Learner`.
         examples: where its batches come from.
         seed: of all that is drawn for it.
     """
 
-    token: str
+    subject: Subject
     learners: dict
     examples: Examples
     seed: int
+
+    def by_kind(self) -> dict:
+        """Kind of a space -> its learners."""
+        found = {}
+        for (_, kind), learner in self.learners.items():
+            found.setdefault(kind, []).append(learner)
+        return found
 
     def parameters(self) -> dict:
         """Name in the concept file -> trainable parameter."""
@@ -58,9 +67,10 @@ class Student:
 
 @dataclasses.dataclass(kw_only=True)
 class Noised:
-    """One student's rows of a forward pass; shapes as in `losses.denoising.Step`, timesteps [B]."""
+    """One student's rows of a forward pass; shapes as in `losses.Step`, timesteps [B]."""
 
     batch: Batch
+    noise: Tensor
     noisy: Tensor
     timesteps: Tensor
     target: Tensor
@@ -75,6 +85,7 @@ class Loop:
 
     Attributes:
         host: private clone that is trained.
+        stock: its frozen twin, where a loss needs it.
         method: the `inversion.Optimization` with the run's numbers.
         students: the concepts.
         text: where text conditions come from.
@@ -84,6 +95,7 @@ class Loop:
     """
 
     host: Backbone
+    stock: Backbone | None = None
     method: Optimization
     students: list[Student]
     text: TextConditions
@@ -95,8 +107,23 @@ class Loop:
 
     def __post_init__(self):
         self.device = self.host.device  # asking a diffusers model walks through all its modules: not at each step
-        self.losses = [loss for loss in self.method.losses if loss.weight]
         self.schedule = self.host.noise_schedule()
+        self.store = AttentionStore(self.host) if "attention" in self.method.needs else None
+        stock_text = None if self.stock is None else TextConditions(self.stock, lambda prompt: False)
+        self.worlds = [
+            World(
+                host=self.host,
+                stock=self.stock,
+                subject=student.subject,
+                learners=student.by_kind(),
+                text=self.text,
+                stock_text=stock_text,
+                schedule=self.schedule,
+                autocast=self.autocast,
+                store=self.store,
+            )
+            for student in self.students
+        ]
         self.learners = {((n, i), k): v for n, s in enumerate(self.students) for (i, k), v in s.learners.items()}
         self.parameters = {f"{n}/{k}": p for n, s in enumerate(self.students) for k, p in s.parameters().items()}
         self.optimizer = optimisers.make(self.method, self.learners)
@@ -130,11 +157,19 @@ class Loop:
 
     def tensors(self, number: int = 0) -> dict:
         """The tensors of student `number` now: moving averages where there are, and the spaces' constants."""
-        found = self.students[number].tensors()
-        if self.average is not None:
-            names = self.students[number].parameters()
-            found |= {name: self.average[f"{number}/{name}"].cpu().clone() for name in names}
-        return found
+        with self._averaged():
+            return self.students[number].tensors()
+
+    @contextlib.contextmanager
+    @torch.no_grad()
+    def _averaged(self):
+        """The parameters are their moving averages, where there are."""
+        present = {name: self.parameters[name].detach().clone() for name in self.average or ()}
+        for name in present:
+            self.parameters[name].copy_(self.average[name])
+        yield
+        for name, value in present.items():
+            self.parameters[name].copy_(value)
 
     def save(self, done: int):
         """Writes a checkpoint after `done` steps."""
@@ -156,45 +191,76 @@ class Loop:
         losses = torch.zeros(len(self.students), device=self.device)
         for part in range(parts):
             number = (done * parts + part) * self.processes.count + self.processes.index
-            each = self._forward(number)
+            each = self._forward(number, done)
             self.scaler.scale(each.sum() / parts).backward()
             losses += each.detach() / parts
         losses = self.processes.mean(losses, [p for own in active for p in own])
         found = losses.tolist()
         if not losses.isfinite().all():
             kept = f"; the state before it is kept in {self.folder}" if self.folder else ""
-            bad = found[0] if len(found) == 1 else dict(zip((s.token for s in self.students), found))
+            bad = found[0] if len(found) == 1 else dict(zip((s.subject.token for s in self.students), found))
             raise PersonaError(f"the loss is {bad} at step {done + 1}: learn with a smaller lr or in fp32{kept}")
         self._update(active)
+        for (_, kind), learner in self.learners.items():
+            if learner.constrain is not None and self.method.learns(kind, done):
+                learner.constrain()
         return found
 
-    def _forward(self, number: int) -> Tensor:
-        """The loss of each student [N] in forward pass `number` of the run."""
+    def _forward(self, number: int, done: int) -> Tensor:
+        """The loss of each student [N] in forward pass `number` of the run, at step `done`."""
         rows = [self._noised(student, number) for student in self.students]
         noisy, timesteps = torch.cat([r.noisy for r in rows]), torch.cat([r.timesteps for r in rows])
+        for student, own in zip(self.students, rows):
+            for learner in student.learners.values():
+                if learner.follow is not None:
+                    learner.follow(own.batch, own.timesteps)
         devices = [noisy.device] if noisy.device.type == "cuda" else []
-        with self.autocast(), torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices):
             torch.manual_seed(generator(self.students[0].seed, number, 1).initial_seed())
-            conditions = self.text.of([prompt for r in rows for prompt in r.batch.prompts])
-            predictions = self.host.denoise(noisy, timesteps, conditions).split([len(r.noisy) for r in rows])
-        return torch.stack([self._loss(r, prediction) for r, prediction in zip(rows, predictions)])
+            with self.autocast():
+                conditions = self.text.of([prompt for r in rows for prompt in r.batch.prompts])
+                prediction = self.host.denoise(noisy, timesteps, conditions)
+            view = None if self.store is None else self.store.take()
+            return torch.stack(self._losses(rows, prediction, conditions, view, done))
 
     def _noised(self, student: Student, number: int) -> Noised:
         batch, random = student.examples.batch(number)
         latents = batch.latents
         noise = torch.randn(latents.shape, generator=random).to(latents)
-        steps = self.schedule.config.num_train_timesteps
-        timesteps = torch.randint(0, steps, (len(latents),), generator=random).to(latents.device)
+        timesteps = self.method.timesteps.draw(len(latents), self.schedule, random).to(latents.device)
         target = noise
         if self.schedule.config.prediction_type == "v_prediction":
             target = self.schedule.get_velocity(latents, noise, timesteps)
         noisy = self.schedule.add_noise(latents, noise, timesteps)
-        return Noised(batch=batch, noisy=noisy, timesteps=timesteps, target=target)
+        return Noised(batch=batch, noise=noise, noisy=noisy, timesteps=timesteps, target=target)
 
-    def _loss(self, rows: Noised, prediction: Tensor) -> Tensor:
-        batch = rows.batch
-        step = Step(prediction=prediction, target=rows.target, masks=batch.masks, concept_rows=batch.concept_rows)
-        return sum(loss(step) for loss in self.losses)
+    def _losses(self, rows: list[Noised], prediction: Tensor, conditions: dict, view, done: int) -> list[Tensor]:
+        """The loss of each student."""
+        phase, found, start = self.method.phase(done), [], 0
+        losses = self.method.losses if phase is None or phase.losses is None else phase.losses
+        for own, world in zip(rows, self.worlds):
+            batch, stop = own.batch, start + len(own.noisy)
+            step = Step(
+                prediction=prediction[start:stop],
+                target=own.target,
+                noise=own.noise,
+                noisy=own.noisy,
+                latents=batch.latents,
+                timesteps=own.timesteps,
+                masks=batch.masks,
+                part_masks=batch.part_masks,
+                concept_rows=batch.concept_rows,
+                prompts=batch.prompts,
+                pictures=batch.pictures,
+                conditions={name: tensor[start:stop] for name, tensor in conditions.items()},
+                number=done,
+                steps=self.method.steps,
+                attention=None if view is None else view.rows(start, stop),
+                world=world,
+            )
+            found.append(sum(loss(step) for loss in losses if loss.weight))
+            start = stop
+        return found
 
     def autocast(self):
         """The context in which the host computes in the run's precision."""
@@ -205,9 +271,11 @@ class Loop:
     def _activate(self, done: int) -> list[list]:
         """Sets rates and who learns; the learning parameters of each student."""
         active = [[] for _ in self.students]
+        phase = self.method.phase(done)
         for group, ((number, _), kind) in zip(self.optimizer.param_groups, self.learners):
             learns = self.method.learns(kind, done)
-            group["lr"] = group["base_lr"] * optimisers.factor(self.method, done)
+            base = group["base_lr"] if phase is None or phase.lr is None else phase.lr
+            group["lr"] = base * optimisers.factor(self.method, done)
             for parameter in group["params"]:
                 parameter.requires_grad_(learns)
             active[number] += group["params"] if learns else []

@@ -10,6 +10,8 @@ import json
 
 from ..concept import SCHEMA_VERSION, Concept
 from ..recipe import Recipe
+from ..spaces.base import Subject as Named
+from .plan import Subject
 
 PACKAGES = ("diffusers_persona", "diffusers", "transformers", "peft", "torch", "safetensors")
 
@@ -21,12 +23,12 @@ class Maker:
     Attributes:
         plan: what was settled before the first step.
         declared: the recipe.
-        phrase: what stands for the concept in a prompt.
+        subject: the concept before learning.
     """
 
     plan: dict
     declared: Recipe
-    phrase: str
+    subject: Subject
     licence: str
     consent: str
     number: int = 0
@@ -34,11 +36,13 @@ class Maker:
     def __call__(self, loop) -> Concept:
         """The concept now."""
         plan, losses = self.plan, loop.record["losses"][self.number]
+        spaces = [self._with_word(space) for space in self.declared.space]
         header = {
             "schema_version": SCHEMA_VERSION,
             **{key: plan[key] for key in ("recipe", "numbers", "token", "noun", "kind", "base_model")},
-            "phrase": self.phrase,
-            "spaces": [{"kind": space.kind, **dataclasses.asdict(space)} for space in self.declared.space],
+            "phrase": self.subject.phrase,
+            **({"negative": negative} if (negative := self._negative()) else {}),
+            "spaces": [{"kind": space.kind, **dataclasses.asdict(space)} for space in spaces],
             "training": {
                 "steps": len(losses),
                 "seconds": round(loop.record["seconds"], 2),
@@ -52,6 +56,26 @@ class Maker:
             "versions": _versions(),
         }
         return Concept(header=json.loads(json.dumps(header, default=list)), tensors=loop.tensors(self.number))
+
+    def _with_word(self, space):
+        """The space with its word written down, unless the word is the concept's own."""
+        word = self._subject().word(space) if space.adds_token else None
+        return space if word in (None, self.plan["token"]) else dataclasses.replace(space, token=word)
+
+    def _negative(self) -> str:
+        template = getattr(self.declared.scheme, "negative", "")
+        return fill_words(template, self._subject(), self.declared.space)
+
+    def _subject(self) -> Named:
+        return Named(token=self.subject.token, noun=self.subject.noun, parts=self.subject.parts)
+
+
+def fill_words(template: str, subject, declared_spaces) -> str:
+    """`template` with the words of named spaces in their slots: ``"{neg}"`` -> ``"<toy-neg>"``."""
+    for space in declared_spaces:
+        if space.adds_token and getattr(space, "name", ""):
+            template = template.replace(f"{{{space.name}}}", subject.word(space))
+    return template
 
 
 def _curve(losses, points=100):
@@ -75,6 +99,7 @@ def preview(concept: Concept, pipe, prompt: str, seed: int, resolution: int):
     with concept.attach(pipe):
         return pipe(
             prompt.format(phrase=concept.phrase),
+            negative_prompt=concept.negative or None,
             num_inference_steps=25,
             generator=torch.Generator().manual_seed(seed),
             height=resolution,

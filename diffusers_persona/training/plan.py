@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import PersonaError
 from ..inversion.images import ImageSet, load_images
 from ..recipe import Recipe, RecipeEntry, get
+from ..spaces.base import Part
 from ..spaces.tokens import knows, pieces
 from ..spaces.word import rare_word
 
@@ -66,13 +67,19 @@ class Lesson:
         Raises:
             PersonaError: for a word that cannot be used, or pictures that cannot be read.
         """
-        token = _token(self.token, self.noun, declared, host)
+        parts = _parts(self.token, self.noun, declared, host)
         pictures = self.images
         if not isinstance(pictures, ImageSet):
+            names = tuple(part.noun for part in parts) if len(parts) > 1 else ()
             on_error = settings.on_image_error
-            pictures = load_images(pictures, masks=self.masks, on_error=on_error, resolution=resolution)
-        phrase = declared.scheme.phrase(token, self.noun, declared.space)
-        return Subject(token=token, noun=self.noun, kind=self.kind, phrase=phrase, pictures=pictures, place=self.place)
+            pictures = load_images(pictures, masks=self.masks, parts=names, on_error=on_error, resolution=resolution)
+        return Subject(
+            parts=parts,
+            kind=self.kind,
+            phrase=" and ".join(declared.scheme.phrase(p.token, p.noun, declared.space) for p in parts),
+            pictures=pictures,
+            place=self.place,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,18 +87,28 @@ class Subject:
     """A lesson that is ready.
 
     Attributes:
-        token, noun, kind: the word, the class word, and what sort of thing it is.
+        parts: the word and the class word of each thing; one for an ordinary concept.
+        kind: what sort of thing it is.
         phrase: what stands for the concept in a prompt.
         pictures: the `ImageSet`.
         place: folder of the finished concept, or None.
     """
 
-    token: str
-    noun: str
+    parts: tuple[Part, ...]
     kind: str
     phrase: str
     pictures: ImageSet
     place: Path | None
+
+    @property
+    def token(self) -> str:
+        """The word, or the words of all things."""
+        return " ".join(part.token for part in self.parts)
+
+    @property
+    def noun(self) -> str:
+        """The class word, or "cup and toy"."""
+        return " and ".join(part.noun for part in self.parts)
 
 
 def resolve_recipe(recipe, host, numbers, accumulation) -> tuple[RecipeEntry | None, Recipe, dict[str, Any]]:
@@ -122,18 +139,55 @@ def resolve_recipe(recipe, host, numbers, accumulation) -> tuple[RecipeEntry | N
     return entry, declared, resolved
 
 
+def several(declared: Recipe) -> bool:
+    """Whether `declared` learns several things from the same pictures."""
+    return declared.data.parts or any(getattr(space, "part", None) is not None for space in declared.space)
+
+
+def for_parts(declared: Recipe, count: int) -> Recipe:
+    """The recipe with each space for ``part="each"`` declared `count` times, once for each thing."""
+    spaces = []
+    for space in declared.space:
+        each = getattr(space, "part", None) == "each"
+        spaces += [dataclasses.replace(space, part=i) for i in range(count)] if each else [space]
+    return dataclasses.replace(declared, space=tuple(spaces))
+
+
 def plan_of(subject: Subject, shared: dict) -> dict:
     """What ``run.json`` holds of one concept, `shared` by the concepts of a run or its own."""
     own = {"token": subject.token, "noun": subject.noun, "kind": subject.kind}
     return shared | own | {"images": [_fingerprint(example) for example in subject.pictures]}
 
 
-def _token(token, noun, declared, host) -> str:
-    """The concept's word, checked against the tokenizers."""
+def _parts(token, noun, declared, host) -> tuple[Part, ...]:
+    """The word and the class word of each thing that is learned.
+
+    Raises:
+        PersonaError: for words that cannot be used, or are not one for each thing.
+    """
+    if not several(declared):
+        return (Part(token=_token(token, noun, declared, host), noun=noun),)
+    nouns = noun.split(" and ")
+    tokens = [None] * len(nouns) if token is None else token.split()
+    if len(tokens) != len(nouns):
+        raise PersonaError(
+            f"token={token!r} names {len(tokens)} things and noun={noun!r} names {len(nouns)}: this recipe learns "
+            "several things from the same pictures; give e.g. token='<a> <b>', noun='cup and toy'"
+        )
+    parts = []
+    for given, name in zip(tokens, nouns):
+        word = _token(given, name, declared, host, taken=[part.token for part in parts])
+        parts.append(Part(token=word, noun=name))
+    return tuple(parts)
+
+
+def _token(token, noun, declared, host, taken=()) -> str:
+    """The word of one thing, checked against the tokenizers and the words that are `taken`."""
     new_word = any(space.adds_token for space in declared.space)
     tokenizers = list(host.tokenizers.values())
     if token is None:
-        return f"<{noun.replace(' ', '-')}>" if new_word else rare_word(tokenizers[0])
+        word = f"<{noun.replace(' ', '-')}>" if new_word else rare_word(tokenizers[0], taken)
+        return f"{word[:-1]}-{len(taken) + 1}>" if word in taken else word
     if not token or token != token.strip() or " " in token:
         raise PersonaError(f"token={token!r}: a token is one word without spaces, e.g. '<my-dog>'")
     if new_word:

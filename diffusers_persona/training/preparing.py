@@ -8,6 +8,7 @@ from .. import spaces
 from ..recipe import Recipe
 from .examples import Examples, Source, TextConditions
 from .loop import Loop, Student
+from .making import fill_words
 from .plan import Settings, Subject
 from .precision import PRECISIONS
 
@@ -22,17 +23,20 @@ def prepare(
         plan: the run's resolved numbers.
         options: `processes` and `folder` of the `Loop`.
     """
+    needs = declared.method.needs
     clone = host.private_clone(dtype=PRECISIONS[plan["precision"]])
+    stock = clone.private_clone() if "stock" in needs else None
     students = [_student(clone, declared, s, c, plan, settings) for s, c in zip(subjects, class_pictures)]
-    if all(student.examples.concept.static for student in students):
+    if "pixels" not in needs and all(student.examples.concept.static for student in students):
         clone.pipe.__dict__["vae"] = None
     if settings.gradient_checkpointing:
         clone.denoiser.enable_gradient_checkpointing()
     encoders_change = any(space.trains_text and not space.adds_token for space in declared.space)
-    words = [subject.token for subject in subjects] if any(space.adds_token for space in declared.space) else []
+    words = [student.subject.word(space) for student in students for space in declared.space if space.adds_token]
     text = TextConditions(clone, lambda prompt: encoders_change or any(word in prompt for word in words))
     loop = Loop(
         host=clone,
+        stock=stock,
         method=declared.method,
         students=students,
         text=text,
@@ -48,19 +52,30 @@ def prepare(
 def _student(clone, declared, subject, class_pictures, plan, settings) -> Student:
     data, seed, resolution = declared.data, plan["seed"], plan["resolution"]
 
+    learned = spaces.Subject(
+        token=subject.token,
+        noun=subject.noun,
+        seed=seed,
+        parts=subject.parts,
+        pictures=subject.pictures,
+        resolution=resolution,
+    )
+
     def prompt(example, random):
-        return data.prompts.pick(
+        if data.drop and float(torch.rand((), generator=random)) < data.drop:
+            return ""
+        picked = data.prompts.pick(
             subject.kind, subject.phrase, example, random, noun=subject.noun, templates=settings.templates
         )
+        return fill_words(picked, learned, declared.space)
 
     def class_prompt(example, random):
         return example.caption or data.prior_prompt.format(noun=subject.noun)
 
     concept = Source(clone, subject.pictures, prompt, augmentation=data.augmentation, resolution=resolution)
     prior = class_pictures and Source(clone, class_pictures, class_prompt, resolution=resolution)
-    learned = spaces.Subject(token=subject.token, noun=subject.noun, seed=seed)
     return Student(
-        token=subject.token,
+        subject=learned,
         learners={(i, space.kind): space.prepare(clone, learned) for i, space in enumerate(declared.space)},
         examples=Examples(concept, prior, batch_size=declared.method.batch_size, seed=seed),
         seed=seed,
@@ -79,7 +94,9 @@ def _free(pipe, loop: Loop, text_changes: bool):
                 batch, _ = student.examples.batch(number)
                 if not text_changes:
                     loop.text.of(batch.prompts)
-    needed = {loop.host.denoiser_name, *(loop.host.encoder_names if text_changes else ())}
+    needed = {loop.host.denoiser_name, *(loop.host.encoder_names if text_changes or loop.stock else ())}
+    if "pixels" in loop.method.needs:
+        needed.add("vae")
     for name, part in list(pipe.components.items()):
         if isinstance(part, torch.nn.Module):
             setattr(pipe, name, None)

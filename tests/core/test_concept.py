@@ -21,7 +21,13 @@ def test_the_header_tells_how_the_concept_came_to_be(folder):
     assert header["schema_version"] == 1
     assert header["recipe"] == "textual-inversion" and header["numbers"]["lr"] == 2e-2
     assert (header["token"], header["noun"], header["phrase"]) == ("<toy>", "dog", "<toy>")
-    assert header["spaces"] == [{"kind": "word", "init": "noun", "token": None, "vectors": 2}]
+    (space,) = header["spaces"]
+    assert {k: space[k] for k in ("kind", "init", "token", "vectors")} == {
+        "kind": "word",
+        "init": "noun",
+        "token": None,
+        "vectors": 2,
+    }
     assert header["base_model"]["family"] == "sd" and len(header["base_model"]["fingerprint"]) == 16
     assert len(header["training"]["images"]) == 4 and len(header["training"]["loss_curve"]) == 3
     assert {"torch", "diffusers", "diffusers_persona"} <= set(header["versions"])

@@ -1,0 +1,1 @@
+"""What lives inside attention modules: map stores, masks, further attention."""
