@@ -11,9 +11,7 @@ from pathlib import Path
 from .errors import PersonaError
 from .recipe import get
 
-STEPS = 2
-COMPANION = {"word": "lora"}
-"""Kind of the first space -> recipe that is attached beside it; textual inversion beside all others."""
+NOUN, NOUNS = "dog", "cat and dog"
 
 
 def check_recipe(name: str, *, backbone: str | None = None, seed: int = 0) -> list[str]:
@@ -58,24 +56,30 @@ class _Trial:
         self.pictures = tiny_pictures(4, seed=seed)
         self.stock = self.weights()
         self.concept = self.learn()
-        companion = COMPANION.get(self.concept.spaces[0].kind, "textual-inversion")
-        self.other = self.learn(companion, token="<other>" if companion == "textual-inversion" else "red", lr=1e-2)
+        self.is_word = any(space.adds_token for space in self.concept.spaces)
+        companion = "lora" if self.is_word else "textual-inversion"
+        self.other = self.learn(companion, token="red" if self.is_word else "<other>")
 
     def learn(self, name=None, *, token=None, **options):
+        """A concept of two steps: of the recipe on trial, or of the one called `name`."""
         from .training.learn import learn
+        from .training.plan import several
 
         entry = get(name or self.entry.id)
-        numbers = {"steps": STEPS, "batch_size": 2, "prior_count": 2, "lr": 1e-2}
+        numbers = {"batch_size": 2, "prior_count": 2, "lr": 1e-2} | _short(entry)
         numbers = {k: v for k, v in numbers.items() if k in entry.defaults}
+        pictures = self.pictures
+        if several(declared := entry.build(**numbers)) or declared.data.needs:
+            pictures = _described(pictures, parts=2 if several(declared) else 1)
         before = os.environ.get("PERSONA_CACHE")
         os.environ["PERSONA_CACHE"] = str(self.folder / "cache")
         try:
             return learn(
                 self.pipe,
-                self.pictures,
+                pictures,
                 entry.id,
                 token=token,
-                noun="dog",
+                noun=NOUNS if several(declared) else NOUN,
                 seed=self.seed,
                 progress=False,
                 **{**numbers, **options},
@@ -118,6 +122,29 @@ class _Trial:
         return names
 
 
+def _short(entry) -> dict[str, int]:
+    """Two steps in all: every number called ``..._steps`` is one step of its phase."""
+    return {k: 2 if k == "steps" else 1 for k in entry.defaults if k == "steps" or k.endswith("_steps")}
+
+
+def _described(pictures, parts: int):
+    """The pictures with captions, and with the left and right half as masks of two things, or the left one as mask."""
+    from PIL import Image
+
+    from .inversion.images import Example, ImageSet
+
+    examples = []
+    for n, picture in enumerate(pictures):
+        halves = [Image.new("L", picture.size), Image.new("L", picture.size)]
+        for k, half in enumerate(halves):
+            half.paste(255, (k * picture.width // 2, 0, (k + 1) * picture.width // 2, picture.height))
+        caption = f"a photo of {NOUNS if parts > 1 else NOUN}"
+        mask = Image.new("L", picture.size, 255) if parts > 1 else halves[0]
+        own = tuple(halves) if parts > 1 else ()
+        examples.append(Example(image=picture, mask=mask, part_masks=own, caption=caption, source=f"picture {n}"))
+    return ImageSet(examples=tuple(examples))
+
+
 def _hooks(module):
     registry = getattr(module, "_diffusers_hook", None)
     own = [] if registry is None else list(registry.hooks)
@@ -132,7 +159,7 @@ def learning_leaves_the_pipeline_alone(trial):
 def the_concept_changes_the_picture(trial):
     """An attached concept is never a silent no-op."""
     prompt = trial.prompt(trial.concept)
-    if trial.concept.spaces[0].kind == "word":
+    if trial.is_word:
         with trial.concept.attach(trial.pipe, scale=0.0):
             before = trial.picture(prompt)
     else:

@@ -51,6 +51,7 @@ def generate(
     base = base or _base_of(loaded)
     pipe = open_base(base, device=device, precision=precision)
     guidance = guidance_of(base, guidance)
+    negative = ", ".join(dict.fromkeys(text for text in (negative, *(c.negative for c in loaded)) if text)) or None
     with ExitStack() as attached:
         for concept, strength in zip(loaded, scales, strict=True):
             attached.enter_context(concept.attach(pipe, scale=strength))

@@ -44,7 +44,7 @@ class Subject:
     def word(self, space) -> str:
         """The word that `space`, one that adds a word, stands for."""
         part, name = getattr(space, "part", None), getattr(space, "name", "")
-        return named(self.token if part is None else self.parts[part].token, name)
+        return named(self.token.replace("> <", "+") if part is None else self.parts[part].token, name)
 
     def class_word(self, space) -> str:
         """The class word of what `space` stands for."""

@@ -73,6 +73,7 @@ class Lesson:
             names = tuple(part.noun for part in parts) if len(parts) > 1 else ()
             on_error = settings.on_image_error
             pictures = load_images(pictures, masks=self.masks, parts=names, on_error=on_error, resolution=resolution)
+        declared.data.check(pictures, len(parts))
         return Subject(
             parts=parts,
             kind=self.kind,
