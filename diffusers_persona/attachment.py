@@ -22,7 +22,7 @@ class Attachment:
         concept, pipe: what is attached to what.
     """
 
-    def __init__(self, concept: Concept, pipe, scale: float, window: tuple[float, float]):
+    def __init__(self, concept: Concept, pipe, scale: float, window: tuple[float, float], region=None):
         self.concept, self.pipe = concept, pipe
         host = backbones.of(pipe)
         _check_base(concept, host)
@@ -31,7 +31,7 @@ class Attachment:
             raise PersonaError(f"window={window}: give two parts of the denoising, 0 <= start < stop <= 1")
         grips = pipe.__dict__.setdefault("_persona_grips", [])
         twins = sum(grip.key[0] == concept.digest for grip in grips)
-        self._grip = Grip(key=(concept.digest, twins), scale=float(scale), window=window)
+        self._grip = Grip(key=(concept.digest, twins), scale=float(scale), window=window, region=region)
         try:
             if (start, stop) != (0.0, 1.0):
                 self._follow_progress(host)

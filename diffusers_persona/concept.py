@@ -96,7 +96,8 @@ class Concept:
         Args:
             pipe: a diffusers pipeline of the family that the concept was learned on.
             scale: strength; 0 is the stock model, 1 the concept as learned.
-            region: reserved for spaces that act in a part of the picture; none of this concept's spaces does.
+            region: part of the picture that the concept is drawn into: a box (left, top, right, bottom) as parts of the
+                picture's sides, or a mask [height, width] (a tensor in [0, 1]); for spaces that can (`text_residual`).
             window: part of the denoising in which the concept acts, from 0 (pure noise) to 1 (picture).
 
         Returns:
@@ -107,10 +108,10 @@ class Concept:
         """
         from .attachment import Attachment
 
-        if region is not None:
+        if region is not None and not any(getattr(space, "regional", False) for space in self.spaces):
             kinds = ", ".join(space.kind for space in self.spaces)
             raise PersonaError(f"a concept in {kinds} space acts on the whole picture; attach it without region=")
-        return Attachment(self, pipe, scale, tuple(window))
+        return Attachment(self, pipe, scale, tuple(window), region)
 
     def _entry(self):
         from .recipe import get
@@ -324,8 +325,10 @@ def _space(index, entry, header):
         declared = space(**{k: v for k, v in entry.items() if k in fields})
     except (TypeError, PersonaError) as error:
         raise PersonaError(f"space number {index} of the concept is not valid: {error}") from error
-    if declared.adds_token and declared.token is None:
+    if getattr(declared, "token", "") is None:
         declared = dataclasses.replace(declared, token=header["token"])
+    if "noun" in fields and declared.noun is None:
+        declared = dataclasses.replace(declared, noun=header["noun"])
     return declared
 
 

@@ -17,6 +17,30 @@ from .errors import PersonaError
 
 ENTRY_POINTS = "diffusers_persona.recipes"
 
+LEARNS = {
+    "object": "a thing or an animal",
+    "person": "a person",
+    "style": "a style, from pictures of several things in it",
+    "relation": "how two things lie, from captioned pictures",
+    "several": "two things or more that stand together in each picture; the noun is then 'cup and toy'",
+    "stylised": "a thing and a style, both from one picture; the noun is 'cup and style'",
+    "pair": "a style, from a plain picture and the same picture in the style; the noun is 'cup and style'",
+    "merged": "a thing and a style, learned one by one and merged",
+}
+"""What a recipe learns from -> what that is. ToyBench holds a recipe to concepts that fit."""
+
+_LEARNS_BY_CATEGORY = {"face": "person", "character": "person", "style": "style", "semantics": "relation"}
+
+PROMISES = {
+    "faster": "learns in fewer seconds",
+    "smaller": "leaves a smaller file",
+    "faithful": "comes nearer to the concept",
+    "editable": "obeys the prompt more",
+    "remembers": "keeps the class: pictures of the class word turn less into the concept",
+    "disentangled": "keeps the references' backgrounds out of the concept",
+}
+"""What a recipe may promise against a plain method -> what is measured for it."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -56,6 +80,10 @@ class RecipeEntry:
         paper, code, licence: arXiv number, official code, licence of that code.
         departures: where this recipe differs from the paper, or facts that could not be verified.
         miniature: numbers that replace the paper's on miniature hosts (pictures of 64 pixels and less).
+        learns: what it learns from, one of `LEARNS`; by default what fits the category.
+        pictures: how many pictures the method takes (1 for a one-shot method), or None for as many as there are.
+        masks: whether the method is given the masks of what it learns.
+        promise: what it promises: pairs of a kind (one of `PROMISES`) and the recipe that it is held against.
         factory: the decorated function; its keyword defaults are the paper's numbers.
     """
 
@@ -71,6 +99,20 @@ class RecipeEntry:
     departures: str
     miniature: dict[str, Any]
     factory: Callable[..., Recipe]
+    learns: str = "object"
+    pictures: int | None = None
+    masks: bool = False
+    promise: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self):
+        if self.learns not in LEARNS:
+            raise PersonaError(
+                f"recipe {self.id!r}: learns={self.learns!r} is unknown; it is one of {', '.join(LEARNS)}"
+            )
+        for pair in self.promise:
+            if len(pair) != 2 or pair[0] not in PROMISES:
+                kinds = ", ".join(PROMISES)
+                raise PersonaError(f"recipe {self.id!r}: promise {pair!r} is no (kind, recipe); kinds are {kinds}")
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -120,8 +162,14 @@ def recipe(
     licence: str = "",
     departures: str = "none known",
     miniature: dict[str, Any] | None = None,
+    learns: str = "",
+    pictures: int | None = None,
+    masks: bool = False,
+    promise: tuple = (),
 ):
     """Registers a recipe factory under its catalog id: the function's name with hyphens.
+
+    `RecipeEntry` says what the facts mean. ``promise`` is one pair, ``("editable", "textual-inversion")``, or several.
 
     Raises:
         TypeError: when a parameter is positional or has no default, or the docstring is missing.
@@ -152,6 +200,10 @@ def recipe(
             departures=departures,
             miniature=dict(miniature or {}),
             factory=factory,
+            learns=learns or _LEARNS_BY_CATEGORY.get(category, "object"),
+            pictures=pictures,
+            masks=masks,
+            promise=(promise,) if promise and isinstance(promise[0], str) else tuple(promise),
         )
         entry.resolve(entry.miniature)
         _REGISTRY[name] = entry

@@ -10,6 +10,7 @@ import dataclasses
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -44,6 +45,14 @@ class AttentionView:
         chosen = [maps.mean(1) for maps in self.layers.values() if math.isqrt(maps.shape[2]) == wanted]
         mean = torch.stack(chosen).mean(0)
         return mean.view(len(mean), wanted, wanted, -1)
+
+    def whole(self, side: int | None = None) -> Tensor:
+        """Mean over heads and ALL layers, maps of other sizes resized, [B, side, side, L]; None for the largest side."""
+        side = side or max(self.sides)
+        means = [self.mean(own).permute(0, 3, 1, 2) for own in self.sides]
+        counts = [sum(math.isqrt(maps.shape[2]) == own for maps in self.layers.values()) for own in self.sides]
+        resized = [F.interpolate(mean, (side, side), mode="bilinear") for mean in means]
+        return (sum(n * mean for n, mean in zip(counts, resized)) / sum(counts)).permute(0, 2, 3, 1)
 
 
 class AttentionStore:

@@ -259,10 +259,14 @@ class Backbone:
         """A backbone to learn on: new modules that share the user's tensors, frozen, with tokenizers of their own.
 
         Nothing that learning does to the clone (adapters, hooks, train mode) reaches the user's pipeline; only what is
-        trained takes memory. With `dtype`, frozen weights are cast.
+        trained takes memory. Of concepts that are attached the clone has the folded weights, but no words and hooks.
+        With `dtype`, frozen weights are cast.
         """
         import torch
         from torch import nn
+
+        from ..spaces.sites import take_off
+        from ..spaces.tokens import stock_copy
 
         pipe = copy.copy(self.pipe)
         for name in ("vae", self.denoiser_name, *self.encoder_names):
@@ -272,9 +276,10 @@ class Backbone:
                 data = p.detach() if dtype is None or not torch.is_floating_point(p) else p.detach().to(dtype)
                 memo[id(p)] = nn.Parameter(data, requires_grad=False)
             clone = copy.deepcopy(module, memo)
+            take_off(clone)
             pipe.__dict__[name] = clone.eval()
         for name in self.tokenizer_names:
-            pipe.__dict__[name] = copy.deepcopy(getattr(self.pipe, name))
+            pipe.__dict__[name] = stock_copy(getattr(self.pipe, name))
         return type(self)(pipe)
 
 

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from . import bench, compare, convert, demo, doctor, generate, inspect, learn, pull, push, recipes
+from . import bench, compare, convert, demo, doctor, generate, inspect, learn, merge, pull, push, recipes
 from .console import fail, help_text, tolerate_any_text, warn
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("learn", help=help_text(learn.learn), rich_help_panel="The main job")(learn.learn)
 app.command("generate", help=help_text(generate.generate), rich_help_panel="The main job")(generate.generate)
+app.command("merge", help=help_text(merge.merge), rich_help_panel="The main job")(merge.merge)
 app.command("compare", help=help_text(compare.compare), rich_help_panel="The main job")(compare.compare)
 app.command("demo", help=help_text(demo.demo), rich_help_panel="The main job")(demo.demo)
 app.command("push", help=help_text(push.push), rich_help_panel="Share")(push.push)

@@ -26,6 +26,12 @@ def bench(
     kinds: Annotated[
         str, typer.Option(help="Only subjects of these kinds: object, animal, person, style.", metavar="A B ...")
     ] = "all",
+    boards: Annotated[
+        str,
+        typer.Option(
+            help="ToyBench: these groups of concepts, e.g. person or object@1 (one picture each).", metavar="A B ..."
+        ),
+    ] = "fitting",
     seeds: Annotated[str, typer.Option(help="Seeds; ToyBench takes 0 1, others 0.", metavar="0 1 ...")] = "",
     data: Annotated[Path | None, typer.Option(help="Folder with the benchmark's data.")] = None,
     base: options.Base = "toybox",
@@ -39,8 +45,8 @@ def bench(
     images_per_prompt: Annotated[int | None, typer.Option(help="Pictures a prompt.", min=1)] = None,
     prompts: Annotated[int | None, typer.Option(help="Prompts a subject; all when left out.", min=1)] = None,
     class_pictures: Annotated[
-        int, typer.Option(help="Pictures of the class, made with the concept attached, for PRES.", min=0)
-    ] = 0,
+        int | None, typer.Option(help="Pictures of the class, made with the concept attached, for PRES.", min=0)
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampler steps a picture.", min=1)] = None,
     guidance: options.Guidance = None,
     workers: Annotated[int, typer.Option(help="Processes or Ray workers, each with one thread.", min=1)] = 1,
@@ -66,7 +72,9 @@ def bench(
 
     [bold]Examples[/]
 
-    [cyan]persona bench toybench --workers 2[/]
+    [cyan]persona bench toybench --workers 2[/]  (each recipe on the concepts that it is for)
+
+    [cyan]persona bench toybench --recipes lora --boards person style[/]
 
     [cyan]persona bench toybench --recipes lora textual-inversion --kinds person --seeds 0[/]
 
@@ -102,13 +110,26 @@ def bench(
         changed = {"base": base != "toybox", "device": device != "auto", "precision": precision != "fp32"}
         if unused := [name for name, value in (given | changed).items() if value]:
             raise PersonaError(f"--{unused[0]} is not for toybench, which is the Toybox's own benchmark: leave it out")
+        if boards != "fitting":
+            chosen = _concepts_on(options.words(boards, "--boards"), chosen)
         page = _toybench(names, chosen, _seeds(seeds or "0,1"), output, docs, made, common)
+    elif boards != "fitting":
+        raise PersonaError(f"--boards is for toybench: leave it out for {what}")
     else:
         distance = {name: given.pop(name) for name in ("real", "inception")}
         world = dict(given)
         world |= {"base": base, "device": device, "precision": precision}
         page = _protocol(what, names, chosen, _seeds(seeds or "0"), output, docs, made, common | distance, world)
     out.print(str(page), markup=False)
+
+
+def _concepts_on(boards: list[str], names: list[str] | None) -> list[str]:
+    from diffusers_persona.errors import PersonaError
+    from diffusers_persona.evaluation.boards import concepts_of
+
+    if names:
+        raise PersonaError("--boards and --concepts both choose concepts: give one of them")
+    return [concept for board in boards for concept in concepts_of(board)]
 
 
 def _seeds(text: str) -> list[int]:
@@ -121,11 +142,12 @@ def _seeds(text: str) -> list[int]:
 
 
 def _toybench(recipes, concepts, seeds, output, docs, made, common) -> Path:
+    from dataclasses import replace
+
     from diffusers_persona.evaluation import toybench
-    from diffusers_persona.evaluation.making import Settings
 
     docs = docs or Path("docs")
-    settings = Settings(**{name: value for name, value in made.items() if value is not None})
+    settings = replace(toybench.BOARD, **{name: value for name, value in made.items() if value is not None})
     output = output or Path("benchmarks") / TOYBENCH
     toybench.run(recipes, concepts, seeds, output=output, docs=docs, settings=settings, **common)
     return docs / "scoreboard.md"
@@ -163,7 +185,7 @@ def _protocol(what, recipes, subjects, seeds, output, docs, made, common, world)
 class WordLists(typer.core.TyperCommand):
     """A command whose list options take spaces as well as commas: ``--recipes lora dreambooth --seeds 0 1``."""
 
-    LISTS = ("--recipes", "--subjects", "--concepts", "--kinds", "--seeds")
+    LISTS = ("--recipes", "--subjects", "--concepts", "--kinds", "--boards", "--seeds")
 
     def parse_args(self, ctx, args):
         """Joins the words after a list option, up to the next option, with commas."""

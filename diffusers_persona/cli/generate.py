@@ -48,7 +48,7 @@ def generate(
     scales = _scales(scale, len(loaded))
     wordless = [c.phrase for c in loaded if "provenance" in c.header and not any(s.adds_token for s in c.spaces)]
     prompts = [fill(template, [concept.phrase for concept in loaded], wordless) for template in prompt]
-    base = base or _base_of(loaded)
+    base = base or base_of(loaded)
     pipe = open_base(base, device=device, precision=precision)
     guidance = guidance_of(base, guidance)
     negative = ", ".join(dict.fromkeys(text for text in (negative, *(c.negative for c in loaded)) if text)) or None
@@ -72,7 +72,7 @@ def _scales(scales: list[float] | None, concepts: int) -> list[float]:
     return scales
 
 
-def _base_of(concepts: list[Any]) -> str:
+def base_of(concepts: list[Any]) -> str:
     """The base model that every concept names: the Toybox, a Hub id, or a folder in this one.
 
     Raises:

@@ -20,8 +20,9 @@ import torch
 import diffusers_persona as dp
 from diffusers_persona.files import png
 
-from .host import Host, parts
-from .making import Cell, Made, Settings, class_pictures_of, make, open_picture, prompts_of
+from .host import Host, parts, things
+from .lessons import Cell, class_pictures_of, files_of
+from .making import Made, Settings, make, open_picture, prompts_of
 from .rows import SCHEMA, file_digest, row_key
 from .scorer import Scorer
 from .sets import diversity
@@ -40,7 +41,7 @@ def cell_key(cell: Cell, host: Host, settings: Settings) -> str:
     """The key of a cell's row: it changes with the models, the pictures, the prompts, the numbers and the settings."""
     concept = host.concept(cell.concept)
     prompts = prompts_of(host, concept, settings)
-    pictures = [Path(path) for part in parts(concept) for path in part.references]
+    pictures = list(files_of(concept))
     if cell.recipe == "oracle":
         pictures += sorted((Path(concept.folder) / "oracle").glob("*.png"))
     for part in parts(concept):
@@ -52,11 +53,15 @@ def cell_key(cell: Cell, host: Host, settings: Settings) -> str:
             "cell": [cell.recipe, cell.concept, cell.seed],
             "numbers": _numbers(cell, host),
             "settings": settings.facts(),
-            "prompts": [[prompt.template, asdict(host.expect(concept, prompt))] for prompt in prompts],
+            "prompts": [[prompt.template, host.expect(concept, prompt).facts()] for prompt in prompts],
             "templates": host.templates(concept),
             "pictures": file_digest(pictures),
             "masking": host.masking,
-            "models": [host.base_fingerprint, host.instruments_fingerprint, *filter(None, [host.reward_name])],
+            "models": [
+                host.base_fingerprint,
+                host.instruments_fingerprint,
+                *filter(None, [host.reward_name, host.scoring]),
+            ],
         }
     )
 
@@ -69,7 +74,8 @@ def compute(cell: Cell, host: Host, settings: Settings) -> Finished:
     concept = host.concept(cell.concept)
     prompts = prompts_of(host, concept, settings)
     references = [[open_picture(path) for path in part.references] for part in parts(concept)]
-    scorer = host.scorer(concept, references)
+    shown = [[open_picture(path) for path in thing.references] for thing in things(concept)]
+    scorer = host.scorer(concept, shown)
     made = make(cell, host, settings, references)
     start = time.perf_counter()
     if cell.recipe == "real-images":
@@ -86,12 +92,13 @@ def compute(cell: Cell, host: Host, settings: Settings) -> Finished:
         "kind": concept.kind,
         "noun": concept.noun,
         "seed": cell.seed,
-        "numbers": made.numbers,
+        "numbers": made.learned.numbers,
         "overrides": dict(cell.numbers),
         "templates": host.templates(concept),
         "settings": asdict(settings),
-        "learn_seconds": made.learn_seconds,
-        "artifact_bytes": made.artifact_bytes,
+        "learn_seconds": made.learned.seconds,
+        "learn_cpu_seconds": made.learned.cpu_seconds,
+        "artifact_bytes": made.learned.artifact_bytes,
         "generate_seconds": round(made.seconds, 2),
         "score_seconds": round(time.perf_counter() - start, 2),
         "base_fingerprint": host.base_fingerprint,
@@ -102,7 +109,7 @@ def compute(cell: Cell, host: Host, settings: Settings) -> Finished:
         "versions": versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "prompts": [prompt.template for prompt in prompts],
-        "sets": _rounded(_set_scores(scorer, made)),
+        "sets": _rounded(_set_scores(scorer, made, concept)),
         "scores": [_rounded(score) for score in scores],
     }
     names = {f"{i:02d}_{k}.png": picture for i, group in enumerate(made.images) for k, picture in enumerate(group)}
@@ -132,12 +139,14 @@ def _numbers(cell: Cell, host: Host) -> dict[str, Any]:
     return recipes.get(cell.recipe).resolve(dict(cell.numbers), miniature=backbones.of(host.pipe).miniature)
 
 
-def _set_scores(scorer: Scorer, made: Made) -> dict[str, float | None]:
-    """DIV of the prompts' pictures; PRES and DIV of those of the class."""
+def _set_scores(scorer: Scorer, made: Made, concept: Any) -> dict[str, float | None]:
+    """DIV of the prompts' pictures; PRES and DIV of those of the class; what the bare phrase brings of backgrounds."""
     scores = {"div": diversity(scorer.instruments, made.images)}
     if made.class_images:
         scores["pres"] = scorer.preservation(made.class_images)
         scores["class_div"] = diversity(scorer.instruments, [made.class_images])
+    if made.bare_images and (known := getattr(concept, "training_backgrounds", ())):
+        scores["leak"] = scorer.background_share(made.bare_images, known)
     return scores
 
 

@@ -1,7 +1,8 @@
 """What a benchmark runs in: a base model, instruments that judge it, concepts, prompts and what each prompt asks."""
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ from PIL import Image
 
 from diffusers_persona.errors import PersonaError
 
+from .boards import board_name, concepts_of
 from .metrics import Expectation, class_prompt
 from .rows import file_digest
-from .scorer import Scorer
+from .scorer import Scorer, Thing
 
-KINDS = ("live", "object", "person", "style")
-"""Kinds of concepts that `learn` knows; others (relations) are left out of the benchmark."""
-STYLE_TEMPLATES = ("a {phrase}", "a {phrase} of a thing")
-"""Prompts to learn a Toybox style by: its captions say "a sketch of a cat", not "in the style of"."""
+TEMPLATES = {"style": ("a {phrase}", "a {phrase} of a thing"), "relation": ("a thing {phrase} a thing",)}
+"""Prompts to learn a Toybox style by, whose captions say "a sketch of a cat", not "in the style of"; and a relation,
+for recipes that learn without captions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class Host:
     """The world of a benchmark.
 
     pipe: a stock pipeline. concepts: objects with `name, kind, noun, true_name, references, folder` and perhaps
-    `parts` (see `subjects.Subject` and `toybox.ToyConcept`); `true_name` is the name by which the classifier knows the
-    concept.
+    `parts` and `things` (see `subjects.Subject` and `toybox.ToyConcept`); `true_name` is the name by which the
+    classifier knows the concept.
     prompts: concept -> prompts, each with a `template`. expect: (concept, prompt) -> what a good picture shows.
     templates: concept -> prompts of learning in place of the recipe's, or None.
     class_pictures: concept -> folder of real pictures of its class, or None.
@@ -35,6 +36,9 @@ class Host:
     paired: whether each picture is also compared with one reference alone.
     reward: a preference model (`scorer.Reward`) and `reward_name`, which tells it from others.
     protocol: the id of the benchmark.
+    board: registered recipe -> names of the concepts that fit it; None takes all.
+    style_centre: gives what plain pictures have in common (see `style`); with it scores get one figure of fidelity.
+    scoring: name of the way of scoring, where it differs from that of older rows.
     """
 
     pipe: Any
@@ -52,22 +56,33 @@ class Host:
     reward: Any = None
     reward_name: str = ""
     protocol: str = "toybench"
+    board: Callable[[Any], tuple[str, ...]] | None = None
+    style_centre: Callable[[], Any] | None = None
+    scoring: str = ""
 
     def concept(self, name: str) -> Any:
-        """The concept called `name`."""
+        """The concept called `name`; "hedgehog@1" is the hedgehog with its first picture alone."""
+        plain, _, count = name.partition("@")
         for concept in self.concepts:
             if concept.name == name:
                 return concept
+            if concept.name == plain and count.isdigit():
+                return _fewer(concept, int(count))
         raise PersonaError(f"there is no concept {name!r}: choose from {', '.join(c.name for c in self.concepts)}.")
 
     def scorer(self, concept: Any, references: Sequence[Sequence[Image.Image]]) -> Scorer:
-        """A scorer of pictures of a concept; `references` are those of each of its `parts`."""
+        """A scorer of pictures of a concept; `references` are those of each of its `things`."""
+        shown = things(concept)
+        labels = [classifier_label(self.instruments, each, own) for each, own in zip(shown, references, strict=True)]
+        named = [Thing(kind=thing.kind, label=label) for thing, label in zip(shown, labels, strict=True)]
         return Scorer(
             self.instruments,
             references[0],
             kind=concept.kind,
-            label=classifier_label(self.instruments, concept, references[0]),
+            label=labels[0],
             others=references[1:],
+            things=named if self.style_centre else (),
+            style_centre=self.style_centre() if self.style_centre else None,
             noun=concept.noun,
             reward=self.reward,
         )
@@ -76,6 +91,20 @@ class Host:
 def parts(concept: Any) -> tuple[Any, ...]:
     """The concepts that are learned for a concept: its parts, or itself."""
     return getattr(concept, "parts", ()) or (concept,)
+
+
+def things(concept: Any) -> tuple[Any, ...]:
+    """What the places of a concept's prompts stand for: its things, its parts, or itself."""
+    return getattr(concept, "things", ()) or parts(concept)
+
+
+def _fewer(concept: Any, count: int) -> Any:
+    """The concept with its first `count` pictures alone."""
+    counted = ("references", "masks", "captions", "training_backgrounds")
+    kept = {name: getattr(concept, name)[:count] for name in counted if hasattr(concept, name)}
+    if getattr(concept, "part_masks", ()):
+        kept["part_masks"] = tuple(masks[:count] for masks in concept.part_masks)
+    return replace(concept, name=f"{concept.name}@{count}", **kept)
 
 
 def classifier_label(instruments: Any, concept: Any, references: Sequence[Image.Image]) -> tuple[str, str] | None:
@@ -89,8 +118,10 @@ def classifier_label(instruments: Any, concept: Any, references: Sequence[Image.
 
 def expectation(concept: Any, prompt: Any) -> Expectation:
     """What any prompt asks for: its text without the learned tokens, and what its own fields say."""
+    shown = things(concept)
     return Expectation(
-        text=class_prompt(prompt.template, *(part.noun for part in parts(concept))),
+        text=class_prompt(prompt.template, *(thing.noun for thing in shown)),
+        things=prompt.things if len(shown) > 1 and hasattr(prompt, "things") else None,
         background=prompt.background,
         style=prompt.style,
         noun=prompt.noun,
@@ -100,36 +131,87 @@ def expectation(concept: Any, prompt: Any) -> Expectation:
 
 
 def toybox_expectation(concept: Any, prompt: Any) -> Expectation:
-    """What a ToyBench prompt asks for; a colour background asks nothing in a style that keeps outlines alone."""
-    from dataclasses import replace
+    """What a ToyBench prompt asks for, as far as the classifiers can tell.
 
-    from diffusers_persona.toybox.instruments.attributes import COLOURLESS_STYLES
-    from diffusers_persona.toybox.vocabulary import COLOURS
+    A colour background asks nothing in a style that keeps outlines alone, and in styles that the classifiers never saw
+    only what they find in the world's own picture is asked.
+    """
+    from diffusers_persona.toybox.instruments.attributes import COLOURLESS_STYLES, LAYOUTS, SWAPPED
+    from diffusers_persona.toybox.vocabulary import COLOURS, UNSEEN_STYLES
 
-    style = concept.true_name if concept.kind == "style" else prompt.style
-    lost = style in COLOURLESS_STYLES and prompt.background in COLOURS
     asked = expectation(concept, prompt)
-    return replace(asked, background=None) if lost else asked
+    numbers = range(len(things(concept))) if asked.things is None else asked.things
+    styles = [things(concept)[n].true_name for n in numbers if things(concept)[n].kind == "style"]
+    if concept.kind == "relation":
+        first = prompt.second_noun if concept.true_name in SWAPPED else prompt.noun
+        asked = replace(asked, relation=(LAYOUTS.get(concept.true_name, concept.true_name), first))
+    if any(style in COLOURLESS_STYLES for style in (*styles, prompt.style)) and prompt.background in COLOURS:
+        asked = replace(asked, background=None)
+    return _legible(concept, prompt, asked) if any(style in UNSEEN_STYLES for style in styles) else asked
+
+
+def _legible(concept: Any, prompt: Any, asked: Expectation) -> Expectation:
+    """What is asked without that which the classifiers do not find in the world's own picture of the prompt."""
+    read = _oracle_reading(concept.folder)
+    number = [each.template for each in _toybox_prompts(concept)].index(prompt.template)
+    seen = {head: names[int(table[number].argmax())] for head, (names, table) in read.items()}
+    lost = {"background": "background", "noun": "noun"}
+    return replace(asked, **{field: None for field, head in lost.items() if getattr(asked, field) != seen[head]})
+
+
+@functools.cache
+def _oracle_reading(folder: Path) -> Any:
+    from diffusers_persona.toybox import instruments
+
+    pictures = [Image.open(path).convert("RGB") for path in sorted((folder / "oracle").glob("*.png"))]
+    return instruments.load().attributes(pictures)
+
+
+def _toybox_prompts(concept: Any) -> Sequence[Any]:
+    from diffusers_persona.toybox import prompts
+
+    return prompts.for_kind(concept.kind)
+
+
+@functools.cache
+def plain_style() -> Any:
+    """What the Toybox's plain pictures have in common, [d]; see `style.style_statistics`."""
+    from diffusers_persona.toybox import class_sets, instruments
+
+    from .style import plain_statistics
+
+    pictures = [Image.open(path).convert("RGB") for path in sorted(class_sets.FOLDER.rglob("*.png"))]
+    return plain_statistics(instruments.load().feature_maps(pictures)).mean(dim=0)
 
 
 def toybox_host() -> Host:
     """The embedded Toybox as a host."""
     from diffusers_persona import toybox
-    from diffusers_persona.toybox import instruments, prompts
+    from diffusers_persona.toybox import instruments
 
     base, measuring = toybox_fingerprints()
     return Host(
         pipe=toybox.load(),
         instruments=instruments.load(),
-        concepts=tuple(concept for concept in toybox.concepts() if concept.kind in KINDS),
-        prompts=lambda concept: prompts.for_kind(concept.kind),
+        concepts=tuple(toybox.concepts()),
+        prompts=_toybox_prompts,
         expect=toybox_expectation,
-        templates=lambda concept: STYLE_TEMPLATES if concept.kind == "style" else None,
-        class_pictures=lambda concept: None if concept.kind == "style" else toybox.class_pictures(concept.noun),
+        templates=lambda concept: TEMPLATES.get(concept.kind),
+        class_pictures=_toybox_class_pictures,
         base_fingerprint=base,
         instruments_fingerprint=measuring,
         masking=toybox_masking(),
+        board=lambda entry: concepts_of(board_name(entry)),
+        style_centre=plain_style,
+        scoring="fidelity by kind of concept",
     )
+
+
+def _toybox_class_pictures(concept: Any) -> Path | None:
+    """Pictures of things and people; there are none of styles and relations, nor of two classes at once."""
+    from diffusers_persona.toybox import class_sets
+
+    return class_sets.FOLDER / concept.noun if (class_sets.FOLDER / concept.noun).is_dir() else None
 
 
 def toybox_fingerprints() -> tuple[str, str]:

@@ -15,10 +15,13 @@ from diffusers_persona.files import write_whole
 
 LEVELS = ("contract", "parity", "efficacy", "formats")
 TEST_LEVELS = ("contract", "parity", "formats")
+PROMISES = "promises"
 EVIDENCE = Path(__file__).parent.parent / "recipes" / "evidence.json"
 
 Evidence = dict[str, dict[str, dict[str, Any]]]
-"""recipe id -> level -> record: counts of `passed`, `failed`, `skipped` tests, or the verdict of a benchmark."""
+"""recipe id -> level -> record: counts of `passed`, `failed`, `skipped` tests, or the verdict of a benchmark.
+
+Beside the levels, `promises`: promise -> whether it holds, and the difference."""
 
 
 def read_evidence(path: Path = EVIDENCE) -> Evidence:
@@ -66,18 +69,29 @@ def record_tests(outcomes: Iterable[tuple[str, str, str]], path: Path = EVIDENCE
             )
         record = counts.setdefault(recipe, {}).setdefault(level, {"passed": 0, "failed": 0, "skipped": 0})
         record[outcome] += 1
+    measured = ("efficacy", PROMISES)
     kept = {
-        recipe: {"efficacy": each["efficacy"]} for recipe, each in read_evidence(path).items() if "efficacy" in each
+        recipe: {name: each[name] for name in measured if name in each}
+        for recipe, each in read_evidence(path).items()
+        if any(name in each for name in measured)
     }
     _write({recipe: kept.get(recipe, {}) | counts.get(recipe, {}) for recipe in kept.keys() | counts.keys()}, path)
 
 
-def record_efficacy(summaries: Sequence[Any], path: Path = EVIDENCE) -> None:
-    """Replaces the efficacy of all recipes by the verdicts of benchmark summaries (`summary.Summary`); tests stay."""
+def record_efficacy(
+    summaries: Sequence[Any], path: Path = EVIDENCE, *, promises: Mapping[str, Sequence[Any]] | None = None
+) -> None:
+    """Replaces the efficacy of all recipes by the verdicts of benchmark summaries (`summary.Summary`), and what became
+    of their `promises` (recipe -> `promises.Outcome` objects); tests stay.
+    """
     evidence = {
-        recipe: {level: record for level, record in records.items() if level != "efficacy"}
+        recipe: {level: record for level, record in records.items() if level in TEST_LEVELS}
         for recipe, records in read_evidence(path).items()
     }
+    for recipe, found in (promises or {}).items():
+        evidence.setdefault(recipe, {})[PROMISES] = {
+            f"{each.kind} than {each.against}": {"holds": each.holds, "difference": each.text} for each in found
+        }
     for summary in summaries:
         if (verdict := summary.verdict) is None:
             continue
@@ -100,7 +114,7 @@ def _numbers(interval: Any) -> dict[str, float | None]:
 
 def _write(evidence: Evidence, path: Path) -> None:
     ordered = {
-        recipe: {level: records[level] for level in LEVELS if level in records}
+        recipe: {name: records[name] for name in (*LEVELS, PROMISES) if name in records}
         for recipe, records in sorted(evidence.items())
     }
     write_whole(path, (json.dumps(ordered, indent=2) + "\n").encode())

@@ -1,9 +1,8 @@
 """The pictures of one cell of a benchmark: a recipe's, or those of the rows that are no recipes."""
 
 import contextlib
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-import diffusers_persona as dp
 from diffusers_persona.errors import PersonaError
 
-from .host import Host, parts
+from .host import Host, things
+from .lessons import Cell, Learned, learn
 from .metrics import class_prompt
 from .summary import REFERENCE_ROWS
 
 CLASS_PICTURES_PROMPT = 999
 """The number of the class prompt in the seeds of the noise, far from those of real prompts."""
+BARE_PICTURES_PROMPT = 998
+"""The same for the prompt that says nothing but the concept's phrase."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Settings:
 
     `prompts` takes that many prompts a concept, evenly spread over the list of its kind; None takes all.
     `class_pictures` pictures of the class are made with the concept attached, for PRES; 0 leaves it out.
+    `bare_pictures` pictures of the phrase alone are made, for the share that shows a reference's background.
     """
 
     images_per_prompt: int = 2
@@ -36,21 +38,13 @@ class Settings:
     batch: int = 32
     prompts: int | None = None
     class_pictures: int = 0
+    bare_pictures: int = 0
 
     def facts(self) -> dict[str, Any]:
         """What scores depend on; what came later than stored rows stands in it only where it is used."""
-        left_out = {"batch"} if self.class_pictures else {"batch", "class_pictures"}
+        later = ("class_pictures", "bare_pictures")
+        left_out = {"batch", *(name for name in later if not getattr(self, name))}
         return {name: value for name, value in asdict(self).items() if name not in left_out}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One (recipe, concept, seed); `recipe` may also be one of `REFERENCE_ROWS`. `numbers` override the recipe's."""
-
-    recipe: str
-    concept: str
-    seed: int
-    numbers: Mapping[str, Any]
 
 
 def prompts_of(host: Host, concept: Any, settings: Settings) -> list[Any]:
@@ -62,14 +56,13 @@ def prompts_of(host: Host, concept: Any, settings: Settings) -> list[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What a cell made: pictures a prompt, pictures of the class, and what they cost."""
+    """What a cell made: pictures a prompt, of the class and of the bare phrase, and what they cost."""
 
     images: list[list[Image.Image]]
     class_images: list[Image.Image] = field(default_factory=list)
+    bare_images: list[Image.Image] = field(default_factory=list)
     seconds: float = 0.0
-    numbers: dict[str, Any] = field(default_factory=dict)
-    learn_seconds: float = 0.0
-    artifact_bytes: int = 0
+    learned: Learned = field(default_factory=Learned)
 
 
 def make(cell: Cell, host: Host, settings: Settings, references: list[list[Image.Image]]) -> Made:
@@ -77,24 +70,46 @@ def make(cell: Cell, host: Host, settings: Settings, references: list[list[Image
     concept = host.concept(cell.concept)
     if cell.recipe in REFERENCE_ROWS and cell.recipe != "base":
         return Made(images=_real_pictures(cell, host, settings, references))
-    learned = []
-    if cell.recipe != "base":
-        learned = [_learn(cell, part, number, host) for number, part in enumerate(parts(concept))]
+    learned = Learned() if cell.recipe == "base" else learn(cell, concept, host)
     with contextlib.ExitStack() as stack:
-        for each, _, _ in learned:
+        for each in learned.concepts:
             stack.enter_context(each.attach(host.pipe))
         start = time.perf_counter()
-        texts = _texts(host, concept, settings, [each.phrase for each, _, _ in learned])
-        images = generate(texts, cell.seed, host, settings)
-        class_images = _class_images(concept, cell.seed, host, settings)
+        texts, jobs = _jobs(host, concept, settings, learned.phrases)
+        pictures = _run(texts, jobs, cell.seed, host, settings, learned.negative)
+        more = [pictures.pop() for wanted in (settings.bare_pictures, settings.class_pictures) if wanted]
         return Made(
-            images=images,
-            class_images=class_images,
+            images=pictures,
+            class_images=more.pop() if settings.class_pictures else [],
+            bare_images=more.pop() if settings.bare_pictures else [],
             seconds=time.perf_counter() - start,
-            numbers=learned[0][0].header["numbers"] if learned else {},
-            learn_seconds=round(sum(seconds for _, seconds, _ in learned), 2),
-            artifact_bytes=sum(size for _, _, size in learned),
+            learned=learned,
         )
+
+
+def _jobs(host: Host, concept: Any, settings: Settings, phrases: Sequence[str]) -> tuple[list[str], list[tuple]]:
+    """The texts to draw, and a job (text, number of the prompt in the seed, number of the sample) a picture.
+
+    After the prompts come the class word, whatever is attached (without prior preservation it turns into the concept),
+    and the bare phrase.
+    """
+    nouns = [thing.noun for thing in things(concept)]
+    texts = _texts(host, concept, settings, phrases)
+    jobs = [(i, i, k) for i in range(len(texts)) for k in range(settings.images_per_prompt)]
+    bare = "a thing {} a thing" if concept.kind == "relation" else "a {}"
+    further = (
+        (class_prompt(bare, nouns[0]), CLASS_PICTURES_PROMPT, settings.class_pictures),
+        (
+            bare.format(phrases[0]) if phrases else class_prompt(bare, nouns[0]),
+            BARE_PICTURES_PROMPT,
+            settings.bare_pictures,
+        ),
+    )
+    for text, number, count in further:
+        if count:
+            jobs += [(len(texts), number, k) for k in range(count)]
+            texts = [*texts, text]
+    return texts, jobs
 
 
 def _texts(host: Host, concept: Any, settings: Settings, phrases: Sequence[str]) -> list[str]:
@@ -103,48 +118,6 @@ def _texts(host: Host, concept: Any, settings: Settings, phrases: Sequence[str])
     if not phrases:
         return [host.expect(concept, prompt).text for prompt in prompts]
     return [prompt.template.format(*phrases) for prompt in prompts]
-
-
-def _learn(cell: Cell, concept: Any, number: int, host: Host) -> tuple[Any, float, int]:
-    start = time.perf_counter()
-    learned = dp.learn(
-        host.pipe,
-        list(concept.references),
-        cell.recipe,
-        token=_token(cell, concept, number),
-        noun=concept.noun,
-        kind=concept.kind,
-        seed=cell.seed,
-        templates=host.templates(concept),
-        prior_images=class_pictures_of(cell, concept, host),
-        progress=False,
-        **cell.numbers,
-    )
-    seconds = time.perf_counter() - start
-    with tempfile.TemporaryDirectory() as folder:
-        learned.save_pretrained(folder)
-        size = sum(path.stat().st_size for path in Path(folder).glob("concept.safetensors"))
-    return learned, seconds, size
-
-
-def _token(cell: Cell, concept: Any, number: int) -> str | None:
-    """A second concept's word must differ from the first's, also where their nouns are the same."""
-    from diffusers_persona import recipes
-
-    new_word = any(space.adds_token for space in recipes.get(cell.recipe).build(**cell.numbers).space)
-    return f"<{concept.noun.replace(' ', '-')}-{number + 1}>" if new_word and number else None
-
-
-def class_pictures_of(cell: Cell, concept: Any, host: Host) -> Path | None:
-    """The folder of real class pictures for a recipe whose paper has such a prior set, where the host has one."""
-    if cell.recipe in REFERENCE_ROWS:
-        return None
-    from diffusers_persona import recipes
-
-    losses = recipes.get(cell.recipe).build(**cell.numbers).method.losses
-    return (
-        host.class_pictures(concept) if any(getattr(loss, "real", False) and loss.weight for loss in losses) else None
-    )
 
 
 def _real_pictures(
@@ -161,15 +134,6 @@ def _real_pictures(
     return [[open_picture(folder / f"{every.index(prompt):02d}.png")] for prompt in prompts]
 
 
-def _class_images(concept: Any, seed: int, host: Host, settings: Settings) -> list[Image.Image]:
-    """Pictures of the class, whatever is attached: without prior preservation they turn into the concept."""
-    if not settings.class_pictures:
-        return []
-    texts = [class_prompt("a {}", parts(concept)[0].noun)]
-    jobs = [(0, CLASS_PICTURES_PROMPT, k) for k in range(settings.class_pictures)]
-    return _run(texts, jobs, seed, host, settings)[0]
-
-
 def generate(texts: Sequence[str], seed: int, host: Host, settings: Settings) -> list[list[Image.Image]]:
     """Pictures of each text, from noise that depends on seed, number of the text and sample alone."""
     jobs = [(i, i, k) for i in range(len(texts)) for k in range(settings.images_per_prompt)]
@@ -177,7 +141,12 @@ def generate(texts: Sequence[str], seed: int, host: Host, settings: Settings) ->
 
 
 def _run(
-    texts: Sequence[str], jobs: Sequence[tuple[int, int, int]], seed: int, host: Host, settings: Settings
+    texts: Sequence[str],
+    jobs: Sequence[tuple[int, int, int]],
+    seed: int,
+    host: Host,
+    settings: Settings,
+    negative: str = "",
 ) -> list[list[Image.Image]]:
     """Pictures a text, from jobs (number of the text, number of the prompt in the seed, number of the sample)."""
     pictures: list[list[Image.Image]] = [[] for _ in texts]
@@ -186,6 +155,7 @@ def _run(
         batch = jobs[start : start + settings.batch]
         images = host.pipe(
             [texts[i] for i, _, _ in batch],
+            negative_prompt=[negative] * len(batch) if negative else None,
             generator=[torch.Generator().manual_seed(1_000_000 * seed + 1000 * p + k) for _, p, k in batch],
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance,

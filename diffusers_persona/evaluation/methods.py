@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffusers_persona.files import write_whole
 
-from .levels import LEVELS, Evidence, levels, read_evidence
+from .levels import LEVELS, PROMISES, Evidence, levels, read_evidence
 from .tables import markdown_table
 
 MARKS = {"pass": "yes", "fail": "**no**", "unknown": "?"}
@@ -29,30 +29,50 @@ def methods_page(entries: Sequence, evidence: Evidence) -> str:
         f"{len(entries)} recipes. What a recipe is proven to do is computed, never typed: *contract* (attaches, "
         "detaches, saves, resumes; the conformance tests), *parity* (its maths against the paper's equations or the "
         "official code), *efficacy* ([scoreboard](scoreboard.md): beats the base on fidelity and copy-paste on "
-        "obedience, outside the 95 % interval), *formats* (reads and writes the files that others use). `?` means: "
-        "no evidence yet.",
-        _table(entries, proven),
+        "obedience, outside the 95 % interval), *formats* (reads and writes the files that others use). *promises*: "
+        "what a recipe promises against a plain method (TI is `textual-inversion`, DB `dreambooth`, CD "
+        "`custom-diffusion`), and whether it holds on the same concepts. `?` means: no evidence yet.",
+        _table(entries, proven, evidence),
         *(_section(entry, evidence.get(entry.id, {})) for entry in entries),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(entries: Sequence, proven: Mapping[str, Mapping[str, str]]) -> str:
+def _table(entries: Sequence, proven: Mapping[str, Mapping[str, str]], evidence: Evidence) -> str:
+    """One line a recipe, by family and category."""
     rows = [
         [
-            f"[`{entry.id}`](#{entry.id})",
-            entry.name,
             f"{entry.family} / {entry.category}",
-            " + ".join(entry.space),
-            entry.method,
+            f"[`{entry.id}`](#{entry.id})",
+            entry.learns + (f" (from {entry.pictures})" if entry.pictures else ""),
+            _spaces(entry.space),
             ", ".join(entry.backbones),
             *(MARKS[proven[entry.id][level]] for level in LEVELS),
+            _promises(entry, evidence.get(entry.id, {})),
         ]
-        for entry in entries
+        for entry in sorted(entries, key=lambda entry: (entry.family, entry.category, entry.id))
     ]
-    return markdown_table(
-        ["recipe", "title", "family", "space", "found by", "backbones", *LEVELS], rows, text_columns=6
+    headings = ["family", "recipe", "learns", "space", "backbones", *LEVELS, "promises"]
+    return markdown_table(headings, rows, text_columns=len(headings))
+
+
+def _spaces(kinds: Sequence[str]) -> str:
+    """`word x 2 + low_rank`: equal kinds are counted."""
+    return " + ".join(
+        kind + (f" x {kinds.count(kind)}" if kinds.count(kind) > 1 else "") for kind in dict.fromkeys(kinds)
     )
+
+
+def _promises(entry, records: Mapping[str, Mapping]) -> str:
+    """`editable > TI: yes`, one a promise."""
+    found = records.get(PROMISES, {})
+    short = {"textual-inversion": "TI", "dreambooth": "DB", "custom-diffusion": "CD", "lora": "LoRA"}
+    parts = []
+    for kind, other in entry.promise:
+        holds = found.get(f"{kind} than {other}", {}).get("holds")
+        mark = MARKS[{True: "pass", False: "fail", None: "unknown"}[holds]]
+        parts.append(f"{kind} > {short.get(other, other)}: {mark}")
+    return ", ".join(parts)
 
 
 def _section(entry, records: Mapping[str, Mapping]) -> str:
@@ -70,7 +90,13 @@ def _section(entry, records: Mapping[str, Mapping]) -> str:
         )
     lines.append(f"- Departures from the paper: {entry.departures}")
     lines += [f"- {level}: {_evidence(level, records[level])}" for level in LEVELS if level in records]
+    lines += [f"- promises to be {name}: {_outcome(each)}" for name, each in records.get(PROMISES, {}).items()]
     return "\n".join([lines[0], "", lines[1], "", *lines[2:]])
+
+
+def _outcome(record: Mapping) -> str:
+    words = {True: "holds here", False: "**does not hold here**", None: "not measured on two concepts or more"}
+    return f"{words[record['holds']]} ({record['difference']})"
 
 
 def _evidence(level: str, record: Mapping) -> str:
@@ -81,7 +107,8 @@ def _evidence(level: str, record: Mapping) -> str:
         ("obedience over copy-paste", "obedience_over_copy_paste"),
     )
     gains = ", ".join(f"{title} {_gain(record[key])}" for title, key in pairs)
-    return f"{gains} ({record['concepts']} concepts, {record['seeds']} seeds)"
+    failed = "" if record["passed"] else "**does not beat the base** outside the interval, or copies: "
+    return f"{failed}{gains} ({record['concepts']} concepts, {record['seeds']} seeds)"
 
 
 def _gain(numbers: Mapping[str, float | None]) -> str:

@@ -7,7 +7,7 @@ are in use in the literature and both are here: all pairs (DreamBooth, arXiv 220
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -64,14 +64,17 @@ def clip_text(images: Any, texts: Any) -> torch.Tensor:
 def class_prompt(template: str, *nouns: str) -> str:
     """The prompt without the learned tokens, for CLIP-T: `("a {} at sunset", "animal")` -> "an animal at sunset".
 
-    A template has one place `{}`, or numbered places `{0}`, `{1}` for several concepts.
+    A template has one place `{}`, or numbered places `{0}`, `{1}` for some or all of several concepts.
 
     Raises:
-        PersonaError: a noun without a place, or a place without a noun.
+        PersonaError: no place for any noun, or a place without a noun.
     """
     places = ["{}"] if "{}" in template else [f"{{{number}}}" for number in range(len(nouns))]
     found = [template.count(place) for place in places]
-    if len(places) != len(nouns) or not all(found) or (places == ["{}"] and found != [1]):
+    filled = template
+    for place in places:
+        filled = filled.replace(place, "")
+    if len(places) != len(nouns) or not any(found) or "{" in filled or (places == ["{}"] and found != [1]):
         wanted = "exactly one '{}' for the concept" if len(nouns) == 1 else f"{{0}} to {{{len(nouns) - 1}}}"
         raise PersonaError(f"a prompt template holds {wanted}, got {template!r}.")
     for place, noun in zip(places, nouns, strict=True):
@@ -91,7 +94,11 @@ def top_label_is(names: Sequence[str], probabilities: Any, expected: str, *, top
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """What one prompt asks of its picture, None where nothing; `text` is the prompt without the learned token."""
+    """What one prompt asks of its picture, None where nothing; `text` is the prompt without the learned token.
+
+    `relation` is how two things should lie and which of them comes first, in the classifier's terms; `things` are the
+    numbers of those things of a concept that the prompt names, None for all.
+    """
 
     text: str
     background: str | None = None
@@ -99,6 +106,13 @@ class Expectation:
     noun: str | None = None
     second_noun: str | None = None
     attribute: str | None = None
+    relation: tuple[str, str] | None = None
+    things: tuple[int, ...] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The fields as a dict; what came later than stored rows stands in it only where it is used."""
+        later = ("relation", "things")
+        return {name: value for name, value in asdict(self).items() if name not in later or value is not None}
 
 
 OBEDIENCE = ("background", "style", "content", "second_object", "attribute")

@@ -12,7 +12,7 @@ from .summary import FIDELITY, METRICS, OBEDIENCE, Summary
 COLOURS = ("#2563eb", "#d9480f", "#2b8a3e", "#9c36b5", "#0b7285", "#c2255c", "#5f3dc4", "#8d6e00")
 LINE = 0.17
 """Height of a line of names, in inches."""
-TITLES = {OBEDIENCE: "share of what the prompt asks", FIDELITY: "DINO-I of the foreground"}
+TITLES = {OBEDIENCE: "share of what the prompt asks", FIDELITY: "likeness (foreground, style or relation)"}
 REFERENCE_STYLE = {
     "base": ("s", "base (class noun)"),
     "copy-paste": ("D", "copy-paste"),

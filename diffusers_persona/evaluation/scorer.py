@@ -1,6 +1,7 @@
 """Scores of generated pictures of one concept, from a set of instruments."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,11 +9,20 @@ from PIL import Image
 
 from diffusers_persona.errors import PersonaError
 
-from .instruments import Classifier, FaceEncoder, Segmenter
+from .instruments import Classifier, FaceEncoder, Perceptual, Segmenter
 from .metrics import OBEDIENCE, Expectation, all_pairs, clip_text, paired, to_the_others, top_label_is
+from .style import style_statistics
 
 Reward = Callable[[Sequence[Image.Image], Sequence[str]], Sequence[float]]
 """(pictures, their prompts without the learned token) -> one score a picture, the shape of ImageReward."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """What a prompt may name: its kind, and the label by which the classifier knows it, or None."""
+
+    kind: str
+    label: tuple[str, str] | None = None
 
 
 class Scorer:
@@ -23,7 +33,10 @@ class Scorer:
         references: the concept's own pictures.
         kind: object, live, person or style; the identity score is computed for people.
         label: (attribute, name) by which the classifier knows the concept, such as ("noun", "poodle"), or None.
-        others: the references of further concepts that belong into the same pictures; fidelity is the mean over all.
+        others: the references of further concepts that belong into the same pictures; likeness is the mean over those
+            that a prompt names.
+        things: what each set of references shows, for the one figure of fidelity; none leaves it out.
+        style_centre: what plain pictures have in common, for likeness of styles.
         noun: the class word, for segmenters that are asked by text.
         reward: a preference model, or None.
     """
@@ -36,12 +49,15 @@ class Scorer:
         kind: str,
         label: tuple[str, str] | None = None,
         others: Sequence[Sequence[Image.Image]] = (),
+        things: Sequence[Thing] = (),
+        style_centre: torch.Tensor | None = None,
         noun: str = "",
         reward: Reward | None = None,
     ):
         if not references or not all(others):
             raise PersonaError("scoring needs the concept's reference pictures: got none.")
         self.instruments, self.kind, self.label, self.noun, self.reward = instruments, kind, label, noun, reward
+        self.things, self.style_centre = things, style_centre
         self._references = [self._embed(list(each)) for each in (references, *others)]
 
     def score(
@@ -50,7 +66,8 @@ class Scorer:
         """One dict of scores a picture: only what applies to it (no "style" where the prompt asks for none).
 
         Fidelity: clip_i, dino_i, clip_i_masked, dino_i_masked, id (people whose face is found) and face_found,
-        recognised (the classifier names the concept). Obedience: clip_t, background, style, second_object, and
+        recognised (the classifier names the concept), style_i and relation for these, and fidelity, the one of them
+        that counts for the kind of concept. Obedience: clip_t, background, style, second_object, and
         obedience = the mean of what is asked. reward, where there is one.
 
         Args:
@@ -62,7 +79,8 @@ class Scorer:
         if len(images) != len(expectations):
             raise PersonaError(f"got {len(images)} pictures but {len(expectations)} expectations: give one a picture.")
         embedded, found = self._embed(list(images)), self._faces(images)
-        columns = {name: self._likeness(embedded[name], name) for name in embedded}
+        named = [expectation.things for expectation in expectations]
+        columns = {name: self._likeness(embedded[name], name, named) for name in embedded}
         for name in ("clip_i", "dino_i") if sources is not None else ():
             columns[f"{name}_paired"] = self._paired(embedded[name], name, sources)
         texts = list(dict.fromkeys(expectation.text for expectation in expectations))
@@ -80,7 +98,28 @@ class Scorer:
                     del row["id"]
             if asked:
                 row.update(_asked(asked, i, expectation, self.label))
+            if self.things:
+                row["fidelity"] = self._fidelity(embedded, i, row, expectation, asked)
         return rows
+
+    def _fidelity(self, embedded, i, row, expectation, asked) -> float:
+        """The mean over the things that the prompt names: likeness of the foreground to a thing that is alone, the
+        classifier's word for one of several, likeness of the style, or whether things lie as they should."""
+        if "relation" in row:
+            return row["relation"]
+        numbers = range(len(self.things)) if expectation.things is None else expectation.things
+        solid = [number for number in numbers if self.things[number].kind != "style"]
+        values = []
+        for number in numbers:
+            thing = self.things[number]
+            if thing.kind != "style" and len(solid) > 1 and thing.label and asked:
+                names, probabilities = asked[thing.label[0]]
+                values.append(float(top_label_is(names, probabilities[i : i + 1], thing.label[1], top=2)))
+            else:
+                name = "style_i" if thing.kind == "style" else "dino_i_masked"
+                name = name if name in embedded else "dino_i"
+                values.append(float(all_pairs(embedded[name][i : i + 1], self._references[number][name])))
+        return sum(values) / len(values)
 
     def score_prompts(
         self, images: Sequence[Sequence[Image.Image]], expectations: Sequence[Expectation], *, paired: bool = False
@@ -116,8 +155,20 @@ class Scorer:
         """PRES: likeness (DINO) of pictures of the class, made without the token, to the concept; lower is better."""
         return float(self._likeness(self.instruments.dino(list(images)), "dino_i").mean())
 
-    def _likeness(self, embedded: Any, name: str) -> torch.Tensor:
-        return torch.stack([all_pairs(embedded, each[name]) for each in self._references]).mean(dim=0)
+    def _likeness(self, embedded: Any, name: str, named: Sequence[tuple[int, ...] | None] = ()) -> torch.Tensor:
+        """Likeness of each picture to the references, the mean over the things that its prompt names."""
+        every = torch.stack([all_pairs(embedded, each[name]) for each in self._references])
+        return torch.stack(
+            [every[list(named[i]) if named and named[i] else slice(None), i].mean() for i in range(every.shape[1])]
+        )
+
+    def background_share(self, images: Sequence[Image.Image], backgrounds: Sequence[str]) -> float | None:
+        """Mean probability, by the classifier, that a picture's background is one of `backgrounds`."""
+        if not isinstance(self.instruments, Classifier):
+            return None
+        names, probabilities = self.instruments.attributes(list(images))["background"]
+        columns = [list(names).index(name) for name in backgrounds if name in names]
+        return float(torch.as_tensor(probabilities)[:, columns].sum(dim=1).mean())
 
     def _paired(self, embedded: Any, name: str, sources: Sequence[int]) -> torch.Tensor:
         pairs = [
@@ -132,6 +183,9 @@ class Scorer:
             foreground = self.instruments.foreground(images, noun=self.noun)
             embedded["clip_i_masked"] = self.instruments.clip_image(foreground)
             embedded["dino_i_masked"] = self.instruments.dino(foreground)
+        styled = self.kind == "style" or any(thing.kind == "style" for thing in self.things)
+        if styled and self.things and isinstance(self.instruments, Perceptual):
+            embedded["style_i"] = style_statistics(self.instruments.feature_maps(images), self.style_centre)
         if self.kind == "person" and isinstance(self.instruments, FaceEncoder):
             embedded["id"] = self.instruments.face(images)
         return embedded
@@ -165,7 +219,10 @@ def _asked(
     if expectation.style:
         scores["style"] = right("style", expectation.style)
     if expectation.noun:
-        scores["content"] = right("noun", expectation.noun)
+        scores["content"] = right("noun", expectation.noun, top=2 if expectation.second_noun else 1)
+    if expectation.relation:
+        layout, first = expectation.relation
+        scores["relation"] = right("relation", layout) * right("first", first)
     if expectation.second_noun:
         # The concept itself takes one place, so the second object counts when it is among the two likeliest nouns.
         scores["second_object"] = right("noun", expectation.second_noun, top=2)

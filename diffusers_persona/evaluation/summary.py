@@ -7,8 +7,8 @@ from typing import Any
 
 from .statistics import Interval, bootstrap, paired_difference
 
-FIDELITY = "dino_i_masked"
-"""The headline of fidelity: likeness of the foreground to the concept's pictures, whatever the background."""
+FIDELITY = "fidelity"
+"""The headline of fidelity: the one metric that counts for the kind of concept (see `scorer.Scorer`)."""
 OBEDIENCE = "obedience"
 """The headline of obedience: share of what the prompt asks (place, style, second object, ...) that is there."""
 
@@ -16,6 +16,7 @@ REFERENCE_ROWS = ("real-images", "base", "copy-paste", "oracle")
 """Rows that are no recipes: what real pictures get, floor of fidelity, floor of obedience, ceiling of both."""
 
 METRICS = {
+    "fidelity": "fidelity",
     "dino_i_masked": "DINO-I masked",
     "dino_i": "DINO-I",
     "clip_i": "CLIP-I",
@@ -24,6 +25,8 @@ METRICS = {
     "clip_i_paired": "CLIP-I paired",
     "id": "ID (people)",
     "face_found": "face found",
+    "style_i": "style likeness",
+    "relation": "relation",
     "recognised": "recognised",
     "obedience": "obedience",
     "clip_t": "CLIP-T",
@@ -36,7 +39,12 @@ METRICS = {
 }
 """Metric of a picture -> its heading, in the order of the tables."""
 
-SET_METRICS = {"pres": "PRES (lower is better)", "class_div": "DIV of the class", "div": "DIV"}
+SET_METRICS = {
+    "pres": "PRES (lower is better)",
+    "class_div": "DIV of the class",
+    "div": "DIV",
+    "leak": "references' backgrounds (lower is better)",
+}
 """Metric of a set of pictures -> its heading."""
 
 
@@ -81,20 +89,17 @@ class Summary:
 def summarise(
     rows: Sequence[Mapping[str, Any]],
     *,
-    kinds: Sequence[str] = (),
     headline: tuple[str, str] = (FIDELITY, OBEDIENCE),
 ) -> list[Summary]:
     """A summary a recipe: reference rows first, then by fidelity, best first.
 
     Args:
         rows: result rows, all of the same models.
-        kinds: only concepts of these kinds; empty takes all.
         headline: the metrics of fidelity and obedience that verdict and order go by.
     """
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        if not kinds or row["kind"] in kinds:
-            grouped.setdefault(row["recipe"], []).append(row)
+        grouped.setdefault(row["recipe"], []).append(row)
     summaries = [_summarise_one(recipe, grouped, headline) for recipe in grouped]
 
     def order(summary: Summary) -> tuple[int, float]:
@@ -137,13 +142,13 @@ def _verdict(rows: Sequence, base: Sequence, copied: Sequence, headline: tuple[s
 
 
 def _difference(rows: Sequence, others: Sequence, metric: str) -> Interval | None:
-    treatment, control = _by_prompt(rows, metric), _by_prompt(others, metric)
+    treatment, control = by_prompt(rows, metric), by_prompt(others, metric)
     if not treatment.keys() & control.keys():
         return None
     return paired_difference(treatment, control, {key: key[0] for key in treatment})
 
 
-def _by_prompt(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[tuple[str, str], float]:
+def by_prompt(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[tuple[str, str], float]:
     """(concept, prompt) -> the metric's mean over seeds and samples."""
     values: dict[tuple[str, str], list[float]] = {}
     for row in rows:

@@ -18,11 +18,14 @@ from diffusers_persona.files import write_whole
 from .cells import Finished, cell_key, compute
 from .executors import Executor, Local
 from .host import Host
-from .making import Cell, Settings
+from .lessons import Cell
+from .making import Settings
 from .rows import RowStore
 from .summary import REFERENCE_ROWS
 
 Report = Callable[[str], None]
+Fitting = Sequence[str] | Mapping[str, Sequence[str]]
+"""Names of concepts: the same for all recipes, or those of each recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +106,7 @@ class Sweep:
 
 def plan(
     recipes: Sequence[str],
-    concepts: Sequence[str],
+    concepts: Fitting,
     seeds: Iterable[int],
     overrides: Mapping[str, Mapping[str, Any]],
     reference_rows: Sequence[str] = REFERENCE_ROWS,
@@ -123,11 +126,15 @@ def plan(
         )
     for recipe in recipes:
         registry.get(recipe).resolve(dict(overrides.get(recipe, {})))
-    seeds = list(dict.fromkeys(seeds))
+    seeds, recipes = list(dict.fromkeys(seeds)), list(dict.fromkeys(recipes))
+    of = concepts if isinstance(concepts, Mapping) else dict.fromkeys(recipes, concepts)
+    every = list(dict.fromkeys(itertools.chain(*(concepts.values() if isinstance(concepts, Mapping) else [concepts]))))
     real = [name for name in reference_rows if name != "base"]
-    cells = [Cell(recipe=name, concept=concept, seed=0, numbers={}) for concept in concepts for name in real]
+    cells = [Cell(recipe=name, concept=concept, seed=0, numbers={}) for concept in every for name in real]
     generated = [name for name in reference_rows if name == "base"]
-    for seed, concept, recipe in itertools.product(seeds, concepts, (*generated, *dict.fromkeys(recipes))):
+    for seed, concept, recipe in itertools.product(seeds, every, (*generated, *recipes)):
+        if recipe in of and concept not in of[recipe]:
+            continue
         cells.append(Cell(recipe=recipe, concept=concept, seed=seed, numbers=overrides.get(recipe, {})))
     return cells
 

@@ -6,11 +6,15 @@ from typing import Any
 
 from diffusers_persona.files import write_whole
 
+from .boards import board_of, order
+from .promises import MEASURES
 from .statistics import Interval
-from .summary import FIDELITY, METRICS, OBEDIENCE, Summary, summarise
+from .summary import FIDELITY, METRICS, OBEDIENCE, SET_METRICS, Summary, summarise
 
-KINDS = {"objects and animals": ("object", "live"), "people": ("person",), "styles": ("style",)}
-FIDELITY_COLUMNS = ("dino_i_masked", "dino_i", "clip_i_masked", "clip_i", "id", "recognised")
+FIDELITY_COLUMNS = (
+    "fidelity", "dino_i_masked", "dino_i", "clip_i_masked", "clip_i", "id", "style_i", "relation", "recognised"
+)  # fmt: skip
+SET_COLUMNS = ("pres", "class_div", "leak")
 OBEDIENCE_COLUMNS = ("obedience", "clip_t", "background", "style", "second_object", "content", "attribute")
 
 
@@ -44,18 +48,25 @@ def size(count: float) -> str:
 
 
 def scoreboard(
-    rows: Sequence[Mapping[str, Any]], *, plot: str = "images/pareto.png", families: Mapping[str, str] | None = None
+    rows: Sequence[Mapping[str, Any]],
+    summaries: Sequence[Summary],
+    *,
+    plot: str = "images/pareto.png",
+    boards: Mapping[str, str] | None = None,
+    promises: Mapping[str, Sequence[Any]] | None = None,
 ) -> str:
-    """The page of ToyBench's results, as Markdown, from rows of the same models.
+    """The page of ToyBench's results, as Markdown, from rows of the same models and settings.
 
     Args:
-        rows: result rows.
+        rows: all result rows.
+        summaries: what each recipe is judged by, from the rows of its own board (see `toybench.own_rows`).
         plot: path of the plot, as the page links to it.
-        families: recipe -> family; the tables go by family, then by fidelity. A recipe without one comes first.
+        boards: recipe -> its board; the table goes by board, then by fidelity.
+        promises: recipe -> `promises.Outcome` objects.
     """
-    families = families or {}
-    summaries = sorted(summarise(rows), key=lambda each: (not each.is_reference, families.get(each.recipe, "")))
+    boards = boards or {}
     recipes = [summary for summary in summaries if not summary.is_reference]
+    ordered = sorted(summaries, key=lambda each: (not each.is_reference, boards.get(each.recipe, "")))
     parts = [
         "# Scoreboard: ToyBench",
         "<!-- Written by `persona bench toybench`; edits are lost. -->",
@@ -63,35 +74,40 @@ def scoreboard(
         f"![Fidelity against obedience]({plot})",
         "## What the figures say",
         _verdicts(recipes),
-        _main_table(summaries, families),
+        "## All recipes, by what they learn from",
+        _main_table(rows, summaries, boards),
+        *_promises(promises or {}),
         "## Fidelity: does it look like the concept?",
-        _metric_table(summaries, FIDELITY_COLUMNS),
+        _metric_table(ordered, FIDELITY_COLUMNS),
         "## Obedience: does the prompt still rule?",
-        _metric_table(summaries, OBEDIENCE_COLUMNS),
-        *_by_kind(rows, summaries),
+        _metric_table(ordered, OBEDIENCE_COLUMNS),
+        "## What else was changed",
+        _metric_table(ordered, SET_COLUMNS),
         "## How to read it",
         _legend(rows),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def write_scoreboard(
-    rows: Sequence[Mapping[str, Any]], path: Path, *, families: Mapping[str, str] | None = None
-) -> None:
+def write_scoreboard(rows: Sequence[Mapping[str, Any]], summaries: Sequence[Summary], path: Path, **options) -> None:
     """Writes `scoreboard` to a file, atomically."""
-    write_whole(path, scoreboard(rows, families=families).encode())
+    write_whole(path, scoreboard(rows, summaries, **options).encode())
 
 
 def _introduction(rows: Sequence[Mapping[str, Any]], summaries: Sequence[Summary]) -> str:
     concepts = sorted({(row["kind"], row["concept"]) for row in rows})
     learned = [row for row in rows if row["learn_seconds"]] or rows
     settings, machine, versions = learned[0]["settings"], learned[0]["machine"], learned[0]["versions"]
-    names = ", ".join(f"{name} ({kind})" for kind, name in concepts)
+    by_kind: dict[str, list[str]] = {}
+    for kind, name in concepts:
+        by_kind.setdefault(kind, []).append(name)
+    names = "; ".join(f"{kind}: {', '.join(group)}" for kind, group in by_kind.items())
     seeds = max(summary.seeds for summary in summaries)
     return (
         f"{len(concepts)} held-out concepts of the Toybox, never seen in training: {names}. Each recipe learns each "
         f"concept from its reference pictures with {seeds} seed{'s' * (seeds > 1)}, and generates "
-        f"{settings['images_per_prompt']} pictures of every prompt ({settings['steps']} steps, guidance "
+        f"{settings['images_per_prompt']} picture{'s' * (settings['images_per_prompt'] > 1)} of each of "
+        f"{max(len(row['prompts']) for row in rows)} prompts ({settings['steps']} steps, guidance "
         f"{settings['guidance']:g}). Brackets are 95 % bootstrap intervals over concepts. "
         f"Base model `{rows[0]['base_fingerprint']}`, instruments `{rows[0]['instruments_fingerprint']}`; times on "
         f"{machine['cpu']}, {machine['threads']} thread(s); torch {versions['torch']}, diffusers "
@@ -121,34 +137,54 @@ def _names(summaries: Sequence[Summary]) -> str:
     return ", ".join(map(name_of, summaries)) or "none"
 
 
-def _main_table(summaries: Sequence[Summary], families: Mapping[str, str]) -> str:
-    """One line a row: family, verdict, the two headlines with their differences, costs."""
-    headings = ["", "family", "passes", "fidelity", "- base", "obedience", "- copy-paste", "- base"]
+def _main_table(rows: Sequence[Mapping[str, Any]], summaries: Sequence[Summary], boards: Mapping[str, str]) -> str:
+    """The boards one below the other: the reference rows of each, and whatever was learned on it."""
+    headings = ["learns from", "", "passes", "fidelity", "- base", "obedience", "- copy-paste", "- base"]
     headings += ["learning (s)", "artifact", "concepts x seeds", "pictures"]
+    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault(board_of(row["concept"]) or "", []).append(row)
     lines = []
-    for each in summaries:
-        verdict = each.verdict
-        fidelity, obedience, price = (
-            (verdict.fidelity, verdict.obedience, verdict.price) if verdict else (None, None, None)
-        )
-        judged = verdict and verdict.fidelity.low is not None
-        lines.append(
-            [
-                name_of(each),
-                families.get(each.recipe, ""),
-                "" if each.is_reference else ("yes" if verdict.passed else "**no**") if judged else "?",
-                interval(each.means.get(FIDELITY)),
-                interval(fidelity, signed=True),
-                interval(each.means.get(OBEDIENCE)),
-                interval(obedience, signed=True),
-                interval(price, signed=True),
-                "-" if each.is_reference else f"{each.learn_seconds:.1f}",
-                size(each.artifact_bytes),
-                f"{each.concepts} x {each.seeds}",
-                str(each.pictures),
-            ]
-        )
+    for board in [*order([name for name in grouped if name]), *([""] if "" in grouped else [])]:
+        for each in summarise(grouped[board]):
+            visiting = not each.is_reference and boards.get(each.recipe, board) != board
+            lines.append([board, name_of(each) + (" (to compare)" if visiting else ""), *_figures(each)])
     return markdown_table(headings, lines, text_columns=3)
+
+
+def _figures(each: Summary) -> list[str]:
+    """Verdict, the two headlines with their differences, costs."""
+    verdict = each.verdict
+    fidelity, obedience, price = (verdict.fidelity, verdict.obedience, verdict.price) if verdict else (None,) * 3
+    judged = verdict and verdict.fidelity.low is not None
+    return [
+        "" if each.is_reference else ("yes" if verdict.passed else "**no**") if judged else "?",
+        interval(each.means.get(FIDELITY)),
+        interval(fidelity, signed=True),
+        interval(each.means.get(OBEDIENCE)),
+        interval(obedience, signed=True),
+        interval(price, signed=True),
+        "-" if each.is_reference else f"{each.learn_seconds:.1f}",
+        size(each.artifact_bytes),
+        f"{each.concepts} x {each.seeds}",
+        str(each.pictures),
+    ]
+
+
+def _promises(found: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What recipes promise against a plain method, and whether it holds here."""
+    marks = {True: "yes", False: "**no**", None: "?"}
+    lines = [
+        [f"`{recipe}`", f"{each.kind} than `{each.against}`", marks[each.holds], MEASURES[each.kind].title, each.text]
+        for recipe, outcomes in sorted(found.items())
+        for each in outcomes
+    ]
+    headings = ["", "promises to be", "holds", "measured by", "difference"]
+    words = {"remembers": "(it remembers the class better)", "faithful": "(nearer to the concept)"}
+    for line in lines:
+        kind, _, other = line[1].partition(" than ")
+        line[1] = f"{kind} {words[kind]}, than {other}" if kind in words else line[1]
+    return ["## What recipes promise", markdown_table(headings, lines, text_columns=4)] if lines else []
 
 
 def _metric_table(summaries: Sequence[Summary], columns: Sequence[str]) -> str:
@@ -158,24 +194,7 @@ def _metric_table(summaries: Sequence[Summary], columns: Sequence[str]) -> str:
     rows = [
         [name_of(each), *(f"{each.means[c].mean:.3f}" if c in each.means else "-" for c in present)] for each in shown
     ]
-    return markdown_table(["", *(METRICS[column] for column in present)], rows)
-
-
-def _by_kind(rows: Sequence[Mapping[str, Any]], order: Sequence[Summary]) -> list[str]:
-    """Fidelity and obedience for each kind of concept, side by side, where there are several kinds."""
-    groups = {title: kinds for title, kinds in KINDS.items() if any(row["kind"] in kinds for row in rows)}
-    if len(groups) < 2:
-        return []
-    found = {title: {each.recipe: each for each in summarise(rows, kinds=kinds)} for title, kinds in groups.items()}
-    counts = {title: len({row["concept"] for row in rows if row["kind"] in kinds}) for title, kinds in groups.items()}
-    headings = [f"{title} ({counts[title]}): {what}" for title in groups for what in ("fidelity", "obedience")]
-    lines = []
-    for each in order:
-        own = [found[title].get(each.recipe) for title in groups]
-        lines.append(
-            [name_of(each), *(interval(one and one.means.get(m)) for one in own for m in (FIDELITY, OBEDIENCE))]
-        )
-    return ["## By kind of concept", markdown_table(["", *headings], lines)]
+    return markdown_table(["", *((METRICS | SET_METRICS)[column] for column in present)], rows)
 
 
 def name_of(summary: Summary) -> str:
@@ -188,7 +207,18 @@ def _legend(rows: Sequence[Mapping[str, Any]]) -> str:
         "- *real-images*: each reference against the others, what these instruments give for true pictures of one "
         "thing; *base*: the class noun in place of the concept; *oracle*: real renderings of the concept in each "
         "prompt, the ceiling; *copy-paste*: a reference picture whatever the prompt says.\n"
-        "- Fidelity is DINO-I masked, obedience the share of what the prompt asks for that is there.\n"
+        "- Fidelity is what counts for the kind of concept: DINO-I masked for things and people, style likeness for "
+        "styles, the share of right relations for relations. Of several things it is the mean over those that a "
+        "prompt names; where it names two things, the share of them that the classifier finds. Obedience is the share "
+        "of what the prompt asks for that is there.\n"
+        "- Recipes are held to the concepts that they are for. `person@1`: from one picture. Rows *to compare*: plain "
+        "methods on the same board. `several`: two things in the same pictures; `stylised`: a thing and a style from "
+        "one picture; `pair`: a style from a plain and a styled picture; `merged`: a thing and a style, learned one "
+        "by one. A method that learns one thing at a time learns these one after the other.\n"
+        "- Style likeness: cosine of the statistics of early feature maps, less what plain pictures have in common.\n"
+        "- PRES: likeness of pictures of the class word, made with the concept attached, to the concept. References' "
+        "backgrounds: share of the pictures of the bare phrase that show one.\n"
+        "- A promise holds where the whole interval of the paired difference lies on the promised side.\n"
         "- DINO-I, CLIP-I: mean cosine of a generated picture to all reference pictures. CLIP-T: cosine to the "
         "prompt with the learned token dropped. ID: cosine of face embeddings to all references. All raw, in the "
         "Toybox's own encoders: compare them within this page alone.\n"

@@ -49,12 +49,13 @@ def facts(contents: Contents) -> dict:
 
 
 def _layers(concept, kinds, pipe):
-    """The first space of one of these kinds, and its layers; (None, {}) when the concept has none."""
+    """A space of one of these kinds and the layers of all that are in use; (None, {}) when the concept has none."""
     unet = getattr(getattr(pipe, "unet", None), "config", None)
-    for i, space in enumerate(concept.spaces):
-        if space.kind in kinds:
-            return space, lora_save.layers_of(space, concept.tensors_of(i), unet)
-    return None, {}
+    spaces = [(i, s) for i, s in enumerate(concept.spaces) if s.kind in kinds and getattr(s, "used", True)]
+    each = [lora_save.layers_of(space, concept.tensors_of(i), unet) for i, space in spaces]
+    if len(each) < 2 and not (each and spaces[0][1].kind == "low_rank" and spaces[0][1].rank < 1):
+        return (spaces[0][1], each[0]) if each else (None, {})
+    return lora_save.together(spaces[0][1], each)
 
 
 def _save_diffusers(concept, *, pipe=None, **wishes):

@@ -30,7 +30,7 @@ _LONGEST = max(name.count("_") for name in _NAMES) + 1
 
 _WRAPPER = re.compile(r"^(?:state_dict\.|base_model\.model\.|module\.|_orig_mod\.|lycoris[._](?!lora_))")
 _COMPONENTS = (  # what a key may begin with -> component; None: as it is spelt
-    (r"(unet|transformer|text_encoder(?:_[23])?)\.", None),
+    (r"(unet|transformer|text_encoder(?:_[23])?)\.(?:unet\.)?", None),
     (r"(?:model\.)?diffusion_model\.", "unet"),
     (r"lora_(unet|transformer)[_.]", None),
     (r"lora_te1?[_.]", "text_encoder"),
@@ -50,7 +50,7 @@ MODELS = {
 _TRANSFORMER_ROOTS = (*bfl.ROOTS, "transformer_blocks", "single_transformer_blocks", "joint_blocks")
 _TRANSFORMER_ROOTS += ("x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out")
 _UNET_ROOTS = (*ldm.ROOTS, "down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding")
-_UNET_ROOTS += ("add_embedding",)
+_UNET_ROOTS += ("add_embedding", "conv_norm_out")
 _TEXT_ROOTS = ("text_model", "encoder", "text_projection", "embeddings")
 
 _HALF = re.compile(

@@ -41,6 +41,38 @@ def layers_of(space, tensors: Mapping[str, Tensor], unet=None) -> dict[str, lora
     return found
 
 
+def together(space, several: list[Mapping[str, lora_layers.Layer]]) -> tuple[Any, dict[str, lora_layers.Layer]]:
+    """Several LoRAs as one file has them: a layer of more than one gets the sum of the ranks.
+
+    Returns:
+        `space` with the ranks and targets of all, and the layers.
+
+    Raises:
+        PersonaError: two LoRAs of one layer have magnitudes (DoRA): they have no sum.
+    """
+    import collections
+
+    import torch
+
+    found: dict[str, lora_layers.Layer] = {}
+    for path, layer in (item for layers in several for item in layers.items()):
+        if path not in found:
+            found[path] = layer
+            continue
+        pair = (found[path], layer)
+        if any(lora_layers.MAGNITUDE in each.parts for each in pair):
+            raise PersonaError(f"layer {path}: two LoRAs with magnitudes cannot be written into one file")
+        down = torch.cat([each.parts[lora_layers.DOWN] for each in pair])
+        up = torch.cat([each.parts[lora_layers.UP] * each.scaling for each in pair], dim=1)
+        parts = {lora_layers.DOWN: down, lora_layers.UP: up}
+        found[path] = lora_layers.Layer(kind=layer.kind, parts=parts, scaling=1.0)
+    ranks = collections.Counter(lora_layers.rank(layer.parts) for layer in found.values())
+    targets = sorted({lora_layers.ending(path) for path in found if not path.startswith("text_encoder")})
+    usual = ranks.most_common(1)[0][0]
+    plain = dataclasses.replace(space, rank=usual, alpha=None, rank_stabilised=False, targets=tuple(targets))
+    return plain, found
+
+
 def _file(content: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     from safetensors.torch import save
 
@@ -70,7 +102,9 @@ def _peft_numbers(space, component, layers) -> dict[str, Any]:
         space = dataclasses.replace(space, rank_stabilised=False, alpha=space.scaling * space.rank)
     usual = space.rank if space.alpha is None else space.alpha
     alphas = {path: layer.scaling * ranks[path] for path, layer in layers.items() if ranks[path] and uneven}
-    config = space.peft_config(sorted({lora_layers.ending(path) for path in layers})).to_dict()
+    chosen = getattr(space, "blocks", ()) or getattr(space, "ranks", {})
+    names = sorted(layers) if chosen else sorted({lora_layers.ending(path) for path in layers})
+    config = space.peft_config(names).to_dict()
     config |= {
         "rank_pattern": {_pattern(component, p): r for p, r in ranks.items() if r and r != space.rank},
         "alpha_pattern": {_pattern(component, p): a for p, a in alphas.items() if a != usual},

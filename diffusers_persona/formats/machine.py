@@ -47,6 +47,13 @@ _STORAGES = {
 }
 _NUMPY = {"f8": "<d", "f4": "<f", "f2": "<e", "i8": "<q", "i4": "<i", "i2": "<h", "i1": "<b", "u1": "<B", "b1": "<?"}
 MOST_COPIED = 1 << 18
+_MODULES = {
+    "torch.nn.modules": ("linear.Linear", "normalization.LayerNorm", "dropout.Dropout", "container.Sequential"),
+    "ldm.modules": ("embedding_manager.TransformerBlock",),
+    "ldm.modules.attention": ("CrossAttention", "FeedForward", "GEGLU"),
+    "models.positional_encoding": ("NeTIPositionalEncoding",),
+}
+"""Classes of whole modules in files of official releases; of these, the tensors are read."""
 _SCALAR = (str, int, float, bool, bytes, type(None))
 
 
@@ -84,6 +91,10 @@ class Known:
 
 class Parameters(dict):
     """A ``torch.nn.ParameterDict``: its state fills it."""
+
+
+class Module(dict):
+    """A pickled torch module of the table: its state fills it with tensors and inner modules; nothing of it runs."""
 
 
 class _Numpy:
@@ -142,6 +153,14 @@ def _device(kind, index=None):
     return kind if index is None else f"{kind}:{index}"
 
 
+def _tensors_of(state) -> dict:
+    """Name -> tensor or inner module, of a module's state."""
+    found = {key: value for key, value in state.items() if isinstance(value, StoredTensor)}
+    for part in ("_parameters", "_buffers", "_modules"):
+        found |= {k: v for k, v in _dict(state.get(part) or {}).items() if isinstance(v, (StoredTensor, Module))}
+    return found
+
+
 def _set(items=()):
     return list(items)
 
@@ -167,6 +186,8 @@ def _known() -> dict[tuple[str, str], Known]:
         ("numpy", "dtype"): lambda code, *_: _Numpy(code),
     }
     table |= {(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")}
+    classes = [f"{package}.{name}" for package, names in _MODULES.items() for name in names]
+    table |= {tuple(name.rsplit(".", 1)): Module for name in classes}
     known = {name: Known(".".join(name), call) for name, call in table.items()}
     known |= {("builtins", "object"): Known("object"), ("torch", "Tensor"): Known("torch.Tensor")}
     for module in ("torch", "torch.cuda", "torch.storage"):
@@ -298,6 +319,8 @@ class _Machine:
         instance, state = self.take(2)
         if isinstance(instance, Parameters):
             instance.update(self.counted(_dict(state["_parameters"])))
+        elif isinstance(instance, Module):
+            instance.update(self.counted(_tensors_of(state)))
         elif isinstance(instance, _Numpy) and ">" in state[1:2]:
             raise Refused("a numpy value in big-endian byte order; save the file without it")
         elif not isinstance(instance, (dict, _Numpy, StoredTensor)):

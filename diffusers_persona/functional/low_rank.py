@@ -61,3 +61,15 @@ def compose_kernel(down: Tensor, mid: Tensor) -> Tensor:
     LoCon files split the kernels of convolutions so. Source: arXiv 2309.14859, section 3.1 (CP decomposition).
     """
     return torch.einsum("rqhw,qi->rihw", mid.float(), down.flatten(1).float())
+
+
+def orthonormal_basis(width: int, seed: int = 0) -> Tensor:
+    """A random orthonormal basis of the inputs of a layer, the same wherever `seed` is the same.
+
+    Returns:
+        Q, [width, width], with Q Q^T = 1. Sources: Pair Customization, arXiv 2408.01556, section 3.2 (rows of one
+        basis for content and style); Orthogonal Adaptation, arXiv 2312.02432, section 4.2 (rows that each concept
+        draws).
+    """
+    random = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(width, width, generator=random, dtype=torch.float64))[0].float()

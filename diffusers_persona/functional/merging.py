@@ -33,3 +33,40 @@ def unique_rows(rows: Tensor, *companions: Tensor) -> tuple[Tensor, ...]:
     order = torch.arange(len(rows))
     first = torch.full((int(inverse.max()) + 1,), len(rows)).scatter_reduce(0, inverse, order, "amin").sort().values
     return tuple(t[first] for t in (rows, *companions))
+
+
+def quasi_newton_merge(weight: Tensor, inputs: Tensor, outputs: Tensor, iterations: int) -> Tensor:
+    """Gradient fusion: the weight that does with each concept's inputs what that concept's own weight does.
+
+    Args:
+        weight: W0, where the search begins, [out, in].
+        inputs: X, the layer's inputs under all concepts, [n, in].
+        outputs: what each row's own concept makes of it, [n, out].
+        iterations: of L-BFGS (history 25, strong Wolfe line search).
+
+    Returns:
+        The best W seen in minimising |X W^T - outputs|^2, [out, in]. Source: Mix-of-Show, arXiv 2305.18292,
+        equation 5.
+    """
+    found = weight.detach().clone().requires_grad_(True)
+    best = {"loss": float("inf"), "weight": weight}
+    optimizer = torch.optim.LBFGS(
+        [found],
+        max_iter=iterations,
+        history_size=25,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-16,
+        tolerance_change=1e-16,
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(inputs @ found.T, outputs)
+        loss.backward()
+        if loss.item() < best["loss"]:
+            best.update(loss=loss.item(), weight=found.detach().clone())
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    return best["weight"]

@@ -1,7 +1,21 @@
 """Inversion methods: how a concept is found, and the data that it is found from."""
 
-from . import augmentation, images, prompts, timesteps
+from . import augmentation, collage, images, paired, prompts, rehearsal, timesteps, vocabulary
 from .data import Data
 from .optimization import Optimization, Phase
+from .search import Search
 
-__all__ = ["Data", "Optimization", "Phase", "augmentation", "images", "prompts", "timesteps"]
+__all__ = [
+    "Data",
+    "Optimization",
+    "Phase",
+    "Search",
+    "augmentation",
+    "collage",
+    "images",
+    "paired",
+    "prompts",
+    "rehearsal",
+    "timesteps",
+    "vocabulary",
+]

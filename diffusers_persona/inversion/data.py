@@ -16,6 +16,8 @@ class Data:
         prompts: which prompt belongs to a picture (`prompts.Neutral`, `prompts.Fixed`, `prompts.Captions`).
         augmentation: changes made to a picture at each step, in this order.
         prior_prompt: the prompt of class pictures; ``{noun}`` is the class word.
+        first: a `rehearsal.FirstConcept` that makes the pictures to learn from; None for the caller's own.
+        ending: ends every prompt of the concept, with slots for named words: ``", {spare}"``.
         drop: probability that a picture is learned with the empty prompt, in [0, 1).
         parts: whether the noun names several things in the same pictures ("cup and toy"), each with a word of its own;
             recipes with a space for ``part="each"`` need not say so.
@@ -25,6 +27,8 @@ class Data:
     prompts: Any
     augmentation: tuple = ()
     prior_prompt: str = "a {noun}"
+    first: Any = None
+    ending: str = ""
     drop: float = 0.0
     parts: bool = False
     needs: tuple[str, ...] = ()

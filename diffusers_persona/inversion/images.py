@@ -30,7 +30,8 @@ class Example:
     """One picture: ``image`` RGB; ``mask`` L of its size (255 = the concept) or None; ``source`` names its origin.
 
     ``part_masks``: a mask for each of several things that are learned from the picture, or none; ``mask`` is then
-    their union.
+    their union. ``number`` is its place in its `ImageSet`; ``part`` the thing that it shows, where several things
+    come with pictures of their own.
     """
 
     image: Image.Image
@@ -38,6 +39,8 @@ class Example:
     part_masks: tuple[Image.Image, ...] = ()
     caption: str | None = None
     source: str = "picture"
+    number: int = 0
+    part: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +54,10 @@ class ImageSet:
     examples: tuple[Example, ...]
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        numbered = tuple(dataclasses.replace(each, number=i) for i, each in enumerate(self.examples))
+        object.__setattr__(self, "examples", numbered)
 
     def __len__(self):
         return len(self.examples)
@@ -71,6 +78,12 @@ class ImageSet:
         """Whether every picture has a caption."""
         return all(example.caption for example in self.examples)
 
+    def pixels(self, resolution):
+        """All pictures as one tensor [P, 3, H, W] in [-1, 1], cut as learning cuts them."""
+        import torch
+
+        return torch.stack([example_to_tensors(example, resolution)[0] for example in self.examples])
+
 
 def load_images(
     source,
@@ -88,7 +101,8 @@ def load_images(
     Args:
         source: a folder, a file, a PIL image, an array (H x W, or H x W x 1, 3 or 4; uint8, uint16, or float in 0..1),
             a list of these, or an `ImageSet`, which is returned as it is. Folders follow the ``imagefolder``
-            convention (see `inversion.imagefolder`).
+            convention (see `inversion.imagefolder`). For several things with pictures of their own a mapping from
+            each of `parts` to any of these.
         masks: a folder with a mask of each picture's name, or a list in the order of the pictures (files sorted by
             name) of paths, PIL images, arrays or None. Given masks go before those of the folder. For several things a
             mapping from each of `parts` to such a folder or list, or a folder that holds a folder for each of them.
@@ -113,6 +127,9 @@ def load_images(
         if masks is not None or captions is not None:
             raise PersonaError("the pictures are an ImageSet already: give masks and captions when it is loaded")
         return source
+    if isinstance(source, Mapping):
+        options = dict(on_error=on_error, use_alpha_as_mask=use_alpha_as_mask, resolution=resolution)
+        return _each_its_own(source, masks, parts, captions, maximum_pixels=maximum_pixels, **options)
     if on_error not in ("refuse", "skip"):
         raise PersonaError(f'on_error is "refuse" or "skip", not {on_error!r}')
     items, notes = _items(source)
@@ -138,6 +155,23 @@ def load_images(
     for line in (*notes, *(f"left out: {line}" for line in skipped)):
         warnings.warn(line, ImageWarning, stacklevel=2)
     return ImageSet(examples=tuple(examples), notes=tuple(notes), skipped=tuple(skipped))
+
+
+def _each_its_own(source, masks, parts, captions, **options) -> ImageSet:
+    """The pictures of several things, each of which has its own."""
+    wrong = set(source) != set(parts) or captions is not None
+    if wrong or (masks is not None and not (isinstance(masks, Mapping) and set(masks) <= set(parts))):
+        things = ", ".join(parts) or "one thing"
+        raise PersonaError(
+            f"pictures are given for {', '.join(map(str, source))}; the recipe learns {things}: give a mapping from "
+            "each of them to its pictures, and masks, if any, in the same way"
+        )
+    sets = [load_images(source[part], masks=(masks or {}).get(part), **options) for part in parts]
+    return ImageSet(
+        examples=tuple(dataclasses.replace(e, part=number) for number, own in enumerate(sets) for e in own),
+        notes=tuple(note for own in sets for note in own.notes),
+        skipped=tuple(line for own in sets for line in own.skipped),
+    )
 
 
 def crop_box(size, resolution, crop="centre", generator=None) -> tuple[float, float, float, float]:

@@ -14,13 +14,13 @@ class Phase:
     """A stretch of learning in which only some spaces are trained.
 
     Attributes:
-        steps: length in steps.
+        steps: length in steps; or, as a float, its part of the run.
         train: kinds of the spaces that learn, e.g. ``("word",)``.
         lr: learning rate of all of them in this phase; None for that of the run.
         losses: what is minimised in this phase; None for that of the run.
     """
 
-    steps: int
+    steps: int | float
     train: tuple[str, ...]
     lr: float | None = None
     losses: tuple | None = None
@@ -36,8 +36,10 @@ class Optimization:
     """The numbers of the one training loop.
 
     Attributes:
-        steps: optimiser steps; the sum of the phases where there are phases.
-        lr: learning rate, or a mapping from space kind to learning rate.
+        steps: optimiser steps; the sum of the phases where there are phases. 0, with no losses, where all that the
+            concept holds is computed from the pictures.
+        lr: learning rate, or a mapping from space kind (of a space with a name ``"<kind>.<name>"``, too) to learning
+            rate.
         losses: what is minimised; the sum of their values.
         batch_size: pictures of the concept a forward pass.
         accumulation: forward passes an optimiser step.
@@ -47,6 +49,8 @@ class Optimization:
         ema: decay of the moving average that becomes the concept, or None.
         phases: stretches in which only some spaces learn; empty for all spaces all the time.
         timesteps: sampler of the noise levels, of `inversion.timesteps`.
+        noise_offset: deviation of a constant that is added to each channel of the noise.
+        choice: a `rehearsal.SeedChoice` among several seeds; None for the run's own.
     """
 
     kind: ClassVar[str] = "optimization"
@@ -65,13 +69,15 @@ class Optimization:
     ema: float | None = None
     phases: tuple[Phase, ...] = ()
     timesteps: Any = Uniform()
+    noise_offset: float = 0.0
+    choice: Any = None
 
     def __post_init__(self):
         object.__setattr__(self, "losses", tuple(self.losses))
-        object.__setattr__(self, "phases", tuple(self.phases))
-        for name in ("steps", "batch_size", "accumulation"):
-            if getattr(self, name) < 1:
-                raise PersonaError(f"{name}={getattr(self, name)}: give a whole number of at least 1")
+        object.__setattr__(self, "phases", _in_steps(tuple(self.phases), self.steps))
+        for name, least in (("steps", 0 if not self.losses else 1), ("batch_size", 1), ("accumulation", 1)):
+            if getattr(self, name) < least:
+                raise PersonaError(f"{name}={getattr(self, name)}: give a whole number of at least {least}")
         rates = self.lr.values() if isinstance(self.lr, dict) else [self.lr]
         if not all(rate > 0 for rate in rates):
             raise PersonaError(f"lr={self.lr}: a learning rate is above 0")
@@ -98,17 +104,33 @@ class Optimization:
 
     def phase(self, step: int) -> Phase | None:
         """The phase that `step` (0-based) is in, or None where there are no phases."""
-        for phase in self.phases:
-            if step < phase.steps:
-                return phase
-            step -= phase.steps
-        return None
+        return self.phases[self.phase_number(step)] if self.phases else None
 
-    def rate(self, kind: str) -> float:
-        """The learning rate of the space called `kind`."""
-        return self.lr[kind] if isinstance(self.lr, dict) else self.lr
+    def phase_number(self, step: int) -> int:
+        """The number of the phase that `step` (0-based) is in; 0 where there are no phases."""
+        number = 0
+        while number + 1 < len(self.phases) and step >= self.phases[number].steps:
+            step -= self.phases[number].steps
+            number += 1
+        return number
+
+    def rate(self, kind: str, name: str = "") -> float:
+        """The learning rate of the space called `kind`, and by its own `name` where it has one."""
+        return self.lr.get(f"{kind}.{name}", self.lr.get(kind)) if isinstance(self.lr, dict) else self.lr
 
     def learns(self, kind: str, step: int) -> bool:
         """Whether the space called `kind` is trained at `step` (0-based)."""
         phase = self.phase(step)
         return phase is None or kind in phase.train
+
+
+def _in_steps(phases, steps: int):
+    """The phases with lengths in steps; a last one that is given as a part has what the others leave."""
+    found, left = [], steps
+    for number, phase in enumerate(phases):
+        length = phase.steps
+        if isinstance(length, float):
+            length = left if number == len(phases) - 1 else max(1, round(length * steps))
+        found.append(dataclasses.replace(phase, steps=length))
+        left -= length
+    return tuple(found)

@@ -26,16 +26,20 @@ class Denoising:
 
     Source: Ho et al., arXiv 2006.11239, equation 14. The target is the noise, or v for v-prediction hosts
     (arXiv 2202.00512).
+
+    Attributes:
+        masked: False counts the whole picture, also where pictures have masks (for something else).
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
 
     weight: float = 1.0
+    masked: bool = True
 
     def __call__(self, step: Step) -> Tensor:
         """The weighted loss, a scalar."""
         rows = slice(0, step.concept_rows)
-        masks = None if step.masks is None else step.masks[rows]
+        masks = step.masks[rows] if self.masked and step.masks is not None else None
         return self.weight * squared_error(step.prediction[rows], step.target[rows], masks)
 
 

@@ -2,130 +2,78 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import ClassVar
-
 from ..errors import PersonaError
+from .merging_columns import ColumnMerge, PredictedMerge
+from .merging_features import GradientFusion
+from .merging_keys import ConstrainedKeyValueMerge
+from .merging_low_rank import ContentAndStyle, Sum
+from .merging_neurons import NeuronUnion
+from .merging_parts import Materials
+
+_ALL = (ConstrainedKeyValueMerge, GradientFusion, ColumnMerge, PredictedMerge, ContentAndStyle, NeuronUnion, Sum)
+MERGES = {merge.kind: merge for merge in _ALL}
+"""Kind -> merge: what `merge` takes as ``how`` beside the recipes that have one."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ConstrainedKeyValueMerge:
-    """Custom Diffusion's closed-form merge of cross-attention keys and values.
-
-    Source: Kumari et al., arXiv 2212.04488, section 3.2. Text features are the rows after the start token; those of
-    the words "photo of a" are left out of the constraints.
-
-    Attributes:
-        prompt: each concept's constraint; ``{phrase}`` is what stands for the concept.
-    """
-
-    kind: ClassVar[str] = "constrained_key_value_merge"
-
-    prompt: str = "photo of a {phrase}"
-
-    def __call__(self, concepts, pipe, captions):
-        """One concept that holds the words of all `concepts` and the merged weights.
-
-        Args:
-            concepts: concepts of a recipe with key weights, each learned on `pipe`'s model.
-            captions: ordinary captions (a few hundred) that the merge must leave alone.
-        """
-        import torch
-
-        from .. import backbones
-        from ..concept import Concept
-        from ..functional.merging import constrained_merge, unique_rows
-
-        host = backbones.of(pipe)
-        if len(captions) < 2:
-            raise PersonaError(
-                "the merge needs ordinary captions to keep the rest of the model in place; give captions=[...]"
-            )
-        spaces, tensors = [], {}
-        targets, owners = [], []
-        for n, concept in enumerate(concepts):
-            for i, space in enumerate(concept.spaces):
-                if space.kind == "word":
-                    prefix = f"{len(spaces)}.word."
-                    tensors |= {prefix + k: v for k, v in concept.tensors_of(i).items()}
-                    spaces.append(dataclasses.replace(space, token=space.token or concept.token))
-            with torch.no_grad(), concept.attach(pipe):
-                rows = self._features(
-                    host, self.prompt.format(phrase=concept.phrase), after=self.prompt.partition("{")[0]
-                )
-            targets.append(rows)
-            owners += [n] * len(rows)
-        with torch.no_grad():
-            ordinary = torch.cat([self._features(host, caption) for caption in captions])
-        targets, owners = unique_rows(torch.cat(targets), torch.tensor(owners))
-        (ordinary,) = unique_rows(ordinary)
-
-        merged = {}
-        for path in _weight_paths(concepts):
-            stock = host.component(host.denoiser_name).get_parameter(path.partition(".")[2]).detach().float().cpu()
-            own = torch.stack([_weight(concept, path) for concept in concepts])
-            values = torch.einsum("moi,mi->mo", own[owners], targets)
-            merged[path] = constrained_merge(stock, ordinary, targets, values)
-        kind = next(s for s in concepts[0].spaces if s.kind == "key_weights")
-        tensors |= {f"{len(spaces)}.key_weights.{path}": weight for path, weight in merged.items()}
-        first = concepts[0].header
-        header = dict(
-            first,
-            token=" ".join(c.token for c in concepts),
-            noun=" ".join(c.noun for c in concepts),
-            phrase=" and ".join(c.phrase for c in concepts),
-            training={
-                "merged": [{"token": c.token, "noun": c.noun, "digest": c.digest} for c in concepts],
-                "captions": len(captions),
-            },
-            spaces=[{"kind": s.kind, **dataclasses.asdict(s)} for s in (*spaces, kind)],
-        )
-        return Concept(header=header, tensors=tensors)
-
-    def _features(self, host, prompt, after=""):
-        """Rows [m, d] of the text features of `prompt` behind the start token and the words `after`, no padding."""
-        ids = host.tokenize([prompt])
-        name = host.encoder_names[0]
-        tokenizer = host.tokenizers[name]
-        length = len(tokenizer(prompt, truncation=True, max_length=ids[name].shape[1])["input_ids"])
-        skipped = len(tokenizer(after, add_special_tokens=False)["input_ids"]) if after.strip() else 0
-        states = host.encode_text(ids)["encoder_hidden_states"][0].float().cpu()
-        return states[1 + skipped : length]
-
-
-def merge(concepts, pipe, *, captions=None):
-    """Merges concepts of one recipe by the merge that its paper defines.
+def merge(concepts, pipe, *, how=None, captions=None, pictures=None, seed: int = 0, report=None, **numbers):
+    """Merges concepts by the merge that their recipe's paper defines, or by another.
 
     Args:
-        concepts: two or more concepts of the same recipe.
-        pipe: the pipeline that they were learned on.
+        concepts: two or more concepts that were learned on `pipe`'s model.
+        pipe: the pipeline that they were learned on; it stays as it is.
+        how: id of the recipe whose merge is used, or the kind of a merge (`MERGES`, e.g. ``"sum"``); None for that of
+            the concepts' own recipe, which is then the same for all.
         captions: ordinary captions for merges that need them.
+        pictures: pictures of each concept, one entry a concept, for merges that learn; made by the concepts themselves
+            where none are given.
+        seed: of everything that is drawn.
+        report: called with (steps done, of how many) by merges that take long.
+        **numbers: of the recipe, or of the merge.
 
     Raises:
-        PersonaError: for concepts of different recipes, or of a recipe without a merge.
+        PersonaError: for concepts of different recipes without `how`, a recipe without a merge, or concepts that the
+            merge cannot take.
     """
+    names = {concept.header["recipe"] for concept in concepts}
+    if len(concepts) < 2 or (how is None and len(names) != 1):
+        raise PersonaError(
+            f"a merge takes two or more concepts of one recipe, or how=; given: {len(concepts)} of "
+            f"{', '.join(sorted(names))}"
+        )
+    if pictures is not None and len(pictures) != len(concepts):
+        raise PersonaError(f"pictures= holds {len(pictures)} entries for {len(concepts)} concepts; give one for each")
+    scheme = resolve(how or names.pop(), pipe, numbers)
+    materials = Materials(captions=tuple(captions or ()), pictures=tuple(pictures or ()), seed=seed)
+    if report is not None:
+        materials = Materials(captions=materials.captions, pictures=materials.pictures, seed=seed, report=report)
+    return scheme(concepts, pipe, materials)
+
+
+def resolve(how: str, pipe, numbers: dict):
+    """The merge called `how`, a recipe's id or a kind in `MERGES`, with its numbers.
+
+    Raises:
+        PersonaError: there is none, or it has no such number.
+    """
+    import dataclasses
+
+    from .. import backbones
     from ..recipe import get
 
-    names = {concept.header["recipe"] for concept in concepts}
-    if len(concepts) < 2 or len(names) != 1:
-        raise PersonaError(
-            f"a merge takes two or more concepts of one recipe; given: {len(concepts)} of {', '.join(sorted(names))}"
-        )
-    entry = get(names.pop())
-    scheme = entry.build().merge
+    kind = how.replace("-", "_")
+    if kind in MERGES:
+        known = [field.name for field in dataclasses.fields(MERGES[kind])]
+        if unknown := sorted(set(numbers) - set(known)):
+            raise PersonaError(f"merge {how!r} has no number {', '.join(unknown)}; it has: {', '.join(known)}")
+        return MERGES[kind](**numbers)
+    try:
+        entry = get(how)
+    except PersonaError as error:
+        raise PersonaError(f"there is no merge {how!r}; choose {', '.join(MERGES)}, or a recipe's id") from error
+    scheme = entry.build(**entry.resolve(numbers, miniature=backbones.of(pipe).miniature)).merge
     if scheme is None:
-        raise PersonaError(f"recipe {entry.id!r} defines no merge; attach its concepts side by side instead")
-    return scheme(concepts, pipe, captions or [])
-
-
-def _weight_paths(concepts):
-    paths = [{k.split(".", 2)[2] for k in c.tensors if k.split(".", 2)[1] == "key_weights"} for c in concepts]
-    if any(p != paths[0] for p in paths):
         raise PersonaError(
-            "the concepts do not change the same layers; merge concepts of one recipe with the same numbers"
+            f"recipe {entry.id!r} defines no merge; attach its concepts side by side instead, or give how= a recipe "
+            f"that has one, or {', '.join(MERGES)}"
         )
-    return sorted(paths[0])
-
-
-def _weight(concept, path):
-    return next(v.float() for k, v in concept.tensors.items() if k.split(".", 2)[2] == path)
+    return scheme

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 from ..errors import PersonaError
 from .base import Grip, Learner, Subject
 
@@ -10,13 +13,16 @@ TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 ALPHA, MAGNITUDE = "alpha", "lora_magnitude_vector"
 
 
-def prepare(host, subject: Subject, space) -> Learner:
+def prepare(host, subject: Subject, space, *, adapter: str = ADAPTER, patterns: dict | None = None) -> Learner:
     """PEFT adapters in the clone; the parameters' names are the keys of the stock files.
 
     Args:
         host: a private clone.
         subject: for its seed.
-        space: has ``targets``, ``text_encoders`` and ``peft_config(targets)``.
+        space: has ``targets``, ``text_encoders`` and ``peft_config(targets)``; may have ``text_targets`` and ``denoiser``.
+        adapter: PEFT's name of it, for spaces that are learned side by side.
+        patterns: what `peft_config` takes for the denoiser's layers that differ (``rank_pattern``, ``alpha_pattern``);
+            only layers of the rank pattern are adapted then.
 
     Raises:
         PersonaError: when no layer of a component is a target.
@@ -25,26 +31,43 @@ def prepare(host, subject: Subject, space) -> Learner:
     from peft import inject_adapter_in_model
 
     learner = Learner(parameters={})
-    components = {host.denoiser_name: (host.denoiser, space.targets)}
+    chosen = space.targets if patterns is None else [re.sub(r"\\(.)", r"\1", n) for n in patterns["rank_pattern"]]
+    components = (
+        {host.denoiser_name: (host.denoiser, chosen, patterns or {})} if getattr(space, "denoiser", True) else {}
+    )
     if space.text_encoders:
-        components |= {name: (encoder, TEXT_TARGETS) for name, encoder in host.text_encoders.items()}
+        components |= {
+            name: (encoder, getattr(space, "text_targets", TEXT_TARGETS), {})
+            for name, encoder in host.text_encoders.items()
+        }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(subject.seed)
-        for component, (module, targets) in components.items():
+        for component, (module, targets, own) in components.items():
             if not any(name.endswith(tuple(targets)) for name, _ in module.named_modules()):
                 raise PersonaError(f"no layer of {component} ends with one of {', '.join(targets)}; check targets=")
-            inject_adapter_in_model(space.peft_config(targets), module, ADAPTER)
-            learner.parameters |= _adapter_parameters(component, module)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # side by side, on purpose
+                inject_adapter_in_model(space.peft_config(targets, **own), module, adapter)
+            _activate_all(module)
+            learner.parameters |= _adapter_parameters(component, module, adapter)
     return learner
 
 
-def _adapter_parameters(component, module):
+def _activate_all(module):
+    """Lets every adapter of the library act: PEFT leaves only the last one on."""
+    for part in module.modules():
+        present = [key for key in getattr(part, "lora_B", {}) if key.startswith(ADAPTER)]
+        if len(present) > 1:
+            part._active_adapter = present
+
+
+def _adapter_parameters(component, module, adapter):
     """Name in the stock file -> the adapter's parameter, in float32 whatever the host's precision."""
-    marker, found = f".{ADAPTER}", {}
+    marker, found = re.compile(rf"\.{adapter}(?=\.|$)"), {}
     for name, parameter in module.named_parameters():
-        if marker in name:
+        if marker.search(name):
             parameter.data = parameter.data.float()
-            key = name.replace(marker, "").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+            key = marker.sub("", name).replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
             found[f"{component}.{key}"] = parameter
     return found
 

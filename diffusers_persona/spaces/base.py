@@ -87,17 +87,23 @@ class Learner:
 
     Attributes:
         parameters: name in the concept file -> trainable parameter.
+        name: the space's own name where a recipe has several of its kind, for its learning rate.
         constants: further tensors that belong into the concept file (an initial embedding, ...).
         constrain: called after each optimiser step in which the space learns (clamps, projections), or None.
         follow: called with (batch, timesteps) before the texts of a forward pass are encoded, or None.
         export: gives the concept's tensors where they are not the parameters themselves, or None.
+        enter: called before each step with the number of the phase that the step is in, or None.
+        penalty: a regulariser of the space's own, a scalar, for the loss `OwnPenalty`; or None.
     """
 
     parameters: dict[str, nn.Parameter]
+    name: str = ""
     constants: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     constrain: Callable[[], None] | None = None
     follow: Callable[[Any, Tensor], None] | None = None
     export: Callable[[], dict[str, Tensor]] | None = None
+    enter: Callable[[int], None] | None = None
+    penalty: Callable[[], Tensor] | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The concept's tensors in this space: detached copies on the CPU."""
@@ -111,6 +117,7 @@ class Grip:
 
     Attributes:
         key: sorts the edits of several concepts, so that the order of attaching never matters.
+        region: the part of the picture that a regional space acts in, or None for all of it.
         bus: the host's shared run-time state; needed only for a window.
         releases: called last in, first out when the concept is detached.
     """
@@ -118,6 +125,7 @@ class Grip:
     key: tuple
     scale: float = 1.0
     window: tuple[float, float] = (0.0, 1.0)
+    region: Any = None
     bus: Bus | None = None
     releases: list = dataclasses.field(default_factory=list)
     refreshes: list = dataclasses.field(default_factory=list)

@@ -33,6 +33,27 @@ class Hidden(nn.Module):
         pass
 
 
+class Hook:
+    """A hook on a whole model (torch's own kind); copies of the model share the object until `take_off`."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def take_off(clone: nn.Module):
+    """Takes all hooks off a copied model: a copied `ModelHook` would go on calling the original module."""
+    for module in clone.modules():
+        if vars(module).pop("_diffusers_hook", None) is not None:
+            vars(module).pop("forward", None)
+    for hooks, flags in (
+        (clone._forward_hooks, clone._forward_hooks_with_kwargs),
+        (clone._forward_pre_hooks, clone._forward_pre_hooks_with_kwargs),
+    ):
+        for number in [n for n, hook in hooks.items() if isinstance(hook, Hook)]:
+            del hooks[number]
+            flags.pop(number, None)
+
+
 # ------------------------------------------------------------------------------------------------------------- weights
 
 
@@ -139,14 +160,16 @@ def fold(host, path: str, change: Callable[[Tensor], Tensor], grip: Grip, *, sha
             "attach it to the kind of model that it was learned on"
         )
     site = WeightSite.of(module, parent)
+    own = sum(key[:-1] == grip.key for key in site.edits.get(name, ()))  # a concept's spaces may share a weight
+    key = (*grip.key, own)
     try:
-        site.add(name, grip.key, Edit(lambda: grip.strength, change))
+        site.add(name, key, Edit(lambda: grip.strength, change))
     except RuntimeError as error:
-        site.remove(name, grip.key)
+        site.remove(name, key)
         reason = str(error).partition("\n")[0]
         raise PersonaError(f"layer {layer}: the concept's tensors do not fit each other ({reason})") from error
     grip.refreshes.append(lambda: site.fold(name))
-    grip.releases.append(lambda: site.remove(name, grip.key))
+    grip.releases.append(lambda: site.remove(name, key))
 
 
 def _matrix(shape) -> tuple[tuple[int, ...], int]:
@@ -167,8 +190,9 @@ def unwrapped(module: nn.Module) -> nn.Module:
 class EmbeddingSite(ModelHook):
     """Puts learned vectors in the place of token embeddings, on a text encoder's embeddings module.
 
-    `rows()` maps token id -> vector [d]; ids beyond the table never reach it. The vocabulary, the table and the
-    config stay as they are, so stock textual inversion, saving and reloading do not notice.
+    `rows()` maps token id -> vector [d], or [B, d] where each row of the batch has its own; ids beyond the table never
+    reach it. The vocabulary, the table and the config stay as they are, so stock textual inversion, saving and
+    reloading do not notice.
     """
 
     name = "persona.embeddings"
@@ -184,7 +208,7 @@ class EmbeddingSite(ModelHook):
             inputs_embeds = table(input_ids.clamp(max=table.num_embeddings - 1))
             for token_id, vector in self.rows().items():
                 here = (input_ids == token_id).unsqueeze(-1)
-                inputs_embeds = torch.where(here, vector.to(inputs_embeds), inputs_embeds)
+                inputs_embeds = torch.where(here, vector.unsqueeze(-2).to(inputs_embeds), inputs_embeds)
         return (), dict(kwargs, input_ids=None, position_ids=position_ids, inputs_embeds=inputs_embeds)
 
 
@@ -208,13 +232,17 @@ class Bus(ModelHook):
         self.listeners: list[Callable[[], None]] = []
 
     def pre_forward(self, module, timesteps, *args, **kwargs):
-        """Notes the progress and tells the listeners when it has changed."""
+        """Notes the progress."""
+        self.note(timesteps)
+        return (timesteps, *args), kwargs
+
+    def note(self, timesteps: Tensor):
+        """Tells the listeners when the progress has changed."""
         progress = 1.0 - float(timesteps.flatten()[0]) / self.last_timestep
         if progress != self.progress:
             self.progress = progress
             for listener in self.listeners:
                 listener()
-        return (timesteps, *args), kwargs
 
     @classmethod
     def of(cls, module: nn.Module, last_timestep: int) -> Bus:

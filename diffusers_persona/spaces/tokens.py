@@ -36,6 +36,19 @@ def positions(tokenizer, prompt: str, word: str) -> list[int]:
     return sorted({start + offset for start in starts for offset in range(len(part))})
 
 
+def stock_copy(tokenizer):
+    """A copy of the tokenizer without the concepts' words."""
+    tokens = tokenizer.__dict__.pop("_persona_tokens", None)
+    if tokens is None:
+        return copy.deepcopy(tokenizer)
+    tokenizer.__class__ = tokens.stock_class
+    try:
+        return copy.deepcopy(tokenizer)
+    finally:
+        tokenizer.__class__ = _dressed(tokens.stock_class)
+        tokenizer.__dict__["_persona_tokens"] = tokens
+
+
 class ConceptTokens:
     """The words that concepts have brought to one tokenizer.
 
@@ -90,13 +103,7 @@ class ConceptTokens:
         """A private copy of the tokenizer that knows the concept tokens; made anew when the stock one has grown."""
         size = self.stock_class.__len__(self.tokenizer)
         if self._known != size:
-            tokens = self.tokenizer.__dict__.pop("_persona_tokens")
-            self.tokenizer.__class__ = self.stock_class
-            try:
-                self._encoder = copy.deepcopy(self.tokenizer)
-            finally:
-                self.tokenizer.__class__ = _dressed(self.stock_class)
-                self.tokenizer.__dict__["_persona_tokens"] = tokens
+            self._encoder = stock_copy(self.tokenizer)
             self._encoder.add_tokens([word for token in sorted(self.tables) for word in self._words(token)])
             self._known = size
         return self._encoder

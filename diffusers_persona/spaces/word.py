@@ -22,9 +22,12 @@ class Word:
         vectors: embedding vectors (positions in the prompt) a token; >= 1.
         init: first value of each vector: ``"noun"`` (the class word; the mean of its tokens when it has several),
             ``"rare"`` (a word that is rare in captions), ``"text"`` (the words of `text`) or ``"random"`` (a normal
-            variable with the table's mean and deviation).
+            variable with the table's mean and deviation), or ``"names"`` (two vectors: what the text encoder makes of
+            a mean first and a mean last name).
         text: an ordinary word to begin with, for ``init="text"``.
+        names: the list of names, for ``init="names"``: see `spaces.names`.
         deviation: of ``init="random"`` around zero, in place of the table's mean and deviation; None for these.
+        keep_norm: whether each vector keeps the length of its first value in learning.
         name: of a further word beside the concept's own: ``"neg"`` makes ``"<toy-neg>"`` beside ``"<toy>"``, and
             templates may hold ``{neg}``.
         part: number of the thing that the word stands for, where several are learned from the same pictures;
@@ -39,7 +42,9 @@ class Word:
     vectors: int = 1
     init: str = "noun"
     text: str = ""
+    names: str | tuple[str, ...] = "celebrities"
     deviation: float | None = None
+    keep_norm: bool = False
     name: str = ""
     part: int | str | None = None
     token: str | None = None
@@ -47,8 +52,10 @@ class Word:
     def __post_init__(self):
         if self.vectors < 1:
             raise PersonaError(f"Word(vectors={self.vectors}): a word needs at least one vector")
-        if self.init not in ("noun", "rare", "random", "text"):
-            raise PersonaError(f"Word(init={self.init!r}): choose 'noun', 'rare', 'text' or 'random'")
+        if self.init not in ("noun", "rare", "random", "text", "names"):
+            raise PersonaError(f"Word(init={self.init!r}): choose 'noun', 'rare', 'text', 'random' or 'names'")
+        if self.init == "names" and self.vectors != 2:
+            raise PersonaError(f"Word(init='names', vectors={self.vectors}): a first and a last name are 2 vectors")
         if (self.init == "text") != bool(self.text):
             raise PersonaError(f"Word(init={self.init!r}, text={self.text!r}): text= goes with init='text'")
 
@@ -63,7 +70,17 @@ class Word:
             learner.parameters[f"{name}.embedding"] = nn.Parameter(initial.clone())
         vectors = {name: learner.parameters[f"{name}.embedding"] for name in host.text_encoders}
         self._install(host, subject.word(self), vectors, Grip(key=()))
+        if self.keep_norm:
+            learner.constrain = lambda: self._restore_norm(host, learner)
         return learner
+
+    def _restore_norm(self, host, learner):
+        import torch
+
+        with torch.no_grad():
+            for name in host.text_encoders:
+                vectors, initial = learner.parameters[f"{name}.embedding"], learner.constants[f"{name}.initial"]
+                vectors.mul_(initial.norm(dim=1, keepdim=True).to(vectors) / vectors.norm(dim=1, keepdim=True))
 
     def attach(self, host, tensors, grip: Grip):
         """Adds the token to the host's tokenizers and its vectors to the text encoders.
@@ -129,11 +146,22 @@ class Word:
             if self.deviation is not None:
                 return self.deviation * noise
             return table.mean(0) + table.std(0) * noise
-        word = rare_word(tokenizer) if self.init == "rare" else self.text or subject.class_word(self)
+        if self.init == "names":
+            from .names import mean_name_output
+
+            return mean_name_output(encoder, tokenizer, self.names)
+        word = self._rare(tokenizer) if self.init == "rare" else self.text or subject.class_word(self)
         ids = tokenizer(word, add_special_tokens=False)["input_ids"]
         if not ids:
             raise PersonaError(f"the tokenizer makes nothing of the class word {word!r}; give another noun=")
         return table[ids].mean(0, keepdim=True).repeat(self.vectors, 1)
+
+    def _rare(self, tokenizer):
+        """A rare word, another one for each of several things."""
+        taken: list[str] = []
+        for _ in range(self.part or 0):
+            taken.append(rare_word(tokenizer, taken))
+        return rare_word(tokenizer, taken)
 
 
 def rare_word(tokenizer, taken=()) -> str:

@@ -76,7 +76,7 @@ def parse(caption: str) -> Description:
     style, text = _take_style(text)
     background, text = _take_background(text)
     relation, second = None, None
-    for word in sorted((*v.RELATIONS, *v.HELD_OUT_RELATIONS), key=len, reverse=True):
+    for word in sorted((*v.RELATIONS, *v.HELD_OUT_RELATIONS, *v.UNSEEN_RELATIONS), key=len, reverse=True):
         head, found, tail = text.partition(f" {word} ")
         if found:
             relation, text, second = word, head, _thing(tail, caption)
@@ -104,7 +104,7 @@ def with_empty_words(caption: str, rng: random.Random, share: float = 0.2) -> st
 
 
 def _take_style(text: str) -> tuple[str | None, str]:
-    styles = "|".join((*v.STYLES, *v.HELD_OUT_STYLES, "photo", "picture", "image"))
+    styles = "|".join((*v.STYLES, *v.HELD_OUT_STYLES, *v.UNSEEN_STYLES, "photo", "picture", "image"))
     match = re.fullmatch(rf"(?:an? )?({styles}) of (.*)", text)
     style, text = (match[1], match[2]) if match else (None, text)
     style = None if style in ("photo", "picture", "image") else style

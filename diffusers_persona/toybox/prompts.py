@@ -10,7 +10,10 @@ REFERENCE_BACKGROUNDS = ("beach", "blue", "forest", "white", "room")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchPrompt:
-    """One prompt. `template` holds `{}` once, for the concept's phrase; the rest says what a good picture shows."""
+    """One prompt. `template` holds `{}` once, for the concept's phrase, or `{0}` and `{1}` for those of its things.
+
+    The rest says what a good picture shows; `things` the numbers of those things of the concept that it names.
+    """
 
     template: str
     background: str
@@ -18,10 +21,11 @@ class BenchPrompt:
     noun: str | None = None
     second_noun: str | None = None
     attribute: str | None = None
+    things: tuple[int, ...] = (0,)
 
-    def format(self, phrase: str) -> str:
-        """The prompt for a concept's phrase, e.g. `"<toy>"` or `"sks animal"`."""
-        return self.template.format(phrase)
+    def format(self, *phrases: str) -> str:
+        """The prompt for a concept's phrase, e.g. `"<toy>"` or `"sks animal"`, or for the phrases of its things."""
+        return self.template.format(*phrases)
 
 
 _PLACES = (
@@ -77,11 +81,79 @@ _RELATIONS = tuple(
         ("crab", "boat", "in the desert", "desert"),
     )
 )
-_PROMPTS = {"object": _OBJECTS, "live": _OBJECTS, "person": _PEOPLE, "style": _STYLES, "relation": _RELATIONS}
+
+
+def _of_things(*lines: tuple[str, str]) -> tuple[BenchPrompt, ...]:
+    """Prompts from (template, background)s; which things they name is seen from their places."""
+    prompts = []
+    for template, background in lines:
+        things = tuple(number for number in (0, 1) if f"{{{number}}}" in template)
+        shown = template.partition("{1} of a ")[2].partition(" ")[0]
+        noun = shown if shown and "{" not in shown else None
+        prompts.append(BenchPrompt(template=template, background=background, noun=noun, things=things))
+    return tuple(prompts)
+
+
+_SEVERAL = _of_things(
+    ("a {0} in the snow", "snow"),
+    ("a {1} in the city", "city"),
+    ("a {0} on a red background", "red"),
+    ("a {1} on a purple background", "purple"),
+    ("a {0} in the desert", "desert"),
+    ("a {1} in space", "space"),
+    ("a {0} next to a {1} at sunset", "sunset"),
+    ("a {0} next to a {1} on a yellow background", "yellow"),
+)
+_STYLISED = _of_things(
+    ("a {0} in the snow", "snow"),
+    ("a {1} of a cat in the city", "city"),
+    ("a {0} on a red background", "red"),
+    ("a {1} of a rocket in space", "space"),
+    ("a {0} in a meadow", "meadow"),
+    ("a {1} of a castle at sunset", "sunset"),
+    ("a {1} of a {0} in the desert", "desert"),
+    ("a {1} of a {0} in the snow", "snow"),
+)
+_PAIRS = _of_things(
+    ("a {1} of a rocket in space", "space"),
+    ("a {1} of a cactus in the desert", "desert"),
+    ("a {1} of a elephant on a red background", "red"),
+    ("a {1} of a shark on a yellow background", "yellow"),
+    ("a {1} of a robot on a purple background", "purple"),
+    ("a {1} of a castle at sunset", "sunset"),
+    ("a {1} of a penguin in the snow", "snow"),
+    ("a {1} of a frog in a meadow", "meadow"),
+)
+_MERGED = _of_things(
+    *(
+        (f"a {{1}} of a {{0}} {words}", background)
+        for words, background in (
+            ("in the snow", "snow"),
+            ("in the city", "city"),
+            ("in space", "space"),
+            ("in the desert", "desert"),
+            ("at sunset", "sunset"),
+            ("in a meadow", "meadow"),
+        )
+    ),
+    ("a {0} in the city", "city"),
+    ("a {1} of a cat in the snow", "snow"),
+)
+_PROMPTS = {
+    "object": _OBJECTS,
+    "live": _OBJECTS,
+    "person": _PEOPLE,
+    "style": _STYLES,
+    "relation": _RELATIONS,
+    "several": _SEVERAL,
+    "stylised": _STYLISED,
+    "pair": _PAIRS,
+    "merged": _MERGED,
+}
 
 
 def for_kind(kind: str) -> list[BenchPrompt]:
-    """The prompts of a concept's kind: object, live, person, style or relation."""
+    """The prompts of a concept's kind; `held_out.KINDS` says what there is."""
     if kind not in _PROMPTS:
         raise PersonaError(f"ToyBench has no prompts for kind {kind!r}; choose one of {', '.join(_PROMPTS)}")
     return list(_PROMPTS[kind])

@@ -9,7 +9,7 @@ _LUMA = np.array([0.3, 0.59, 0.11], np.float32)
 
 
 def apply_style(image: Image.Image, style: str | None) -> Image.Image:
-    """`image` (RGB, 64x64) in one of STYLES or HELD_OUT_STYLES; unchanged for None."""
+    """`image` (RGB, 64x64) in one of STYLES, HELD_OUT_STYLES or UNSEEN_STYLES; unchanged for None."""
     return _FILTERS[style](image) if style else image
 
 
@@ -66,6 +66,22 @@ def _mosaic(image: Image.Image) -> Image.Image:
     return _to_image(values)
 
 
+def _sepia(image: Image.Image) -> Image.Image:
+    """An old print: brown tones that fade to the corners."""
+    luma = (np.asarray(image, np.float32) @ _LUMA)[..., None] / 255
+    rows, columns = (np.indices(luma.shape[:2]) - 31.5) / 31.5
+    fade = 1 - 0.3 * np.clip(np.hypot(rows, columns) - 0.6, 0, None)[..., None]
+    return _to_image((np.array([58, 32, 14]) + luma * np.array([192, 172, 128])) * fade)
+
+
+def _screen(image: Image.Image) -> Image.Image:
+    """An old screen: a cold glow between dark lines."""
+    values = np.asarray(image, np.float32) * 0.8 + np.array([0, 40, 50])
+    values[::4] *= 0.3
+    values[1::4] *= 0.7
+    return _to_image(values)
+
+
 _FILTERS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "pixel art": _pixel_art,
     "sketch": _sketch,
@@ -73,4 +89,6 @@ _FILTERS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "neon": _neon,
     "blueprint": _blueprint,
     "mosaic": _mosaic,
+    "sepia": _sepia,
+    "screen": _screen,
 }

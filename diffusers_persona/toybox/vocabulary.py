@@ -73,6 +73,9 @@ STYLES = ("pixel art", "sketch", "painting", "neon")
 HELD_OUT_STYLES = ("blueprint", "mosaic")
 RELATIONS = ("next to", "and", "on top of", "in front of")
 HELD_OUT_RELATIONS = ("inside", "under", "behind")
+UNSEEN_STYLES = ("sepia", "screen")
+UNSEEN_RELATIONS = ("right of", "above")
+"""Held out of every model, the instruments' among them."""
 SIZES = ("small", "big")
 
 PERSON_WORDS = ("woman", "man", "person")

@@ -48,6 +48,8 @@ _PERSON_SIZE, _PERSON_BESIDE_SIZE = 62, 44
 class Picture:
     """A rendered picture: RGB `image` and L `mask` (255 where the subjects are), both 64x64, caption and labels.
 
+    `part_masks`: what is seen of each thing, in the order of the caption.
+
     `labels`: noun, second_noun, relation, colour (of the first object), size, background, style, person (name of a
     named one), word (woman or man), hair, mouth, eyes, hat, beard, identity (number of the face) - None where absent.
     """
@@ -56,6 +58,7 @@ class Picture:
     mask: Image.Image
     caption: str
     labels: dict
+    part_masks: tuple[Image.Image, ...] = ()
 
 
 class World:
@@ -112,14 +115,19 @@ class World:
             labels |= {"second_noun": noun, "relation": description.relation}
             second = (noun, description.second.colour)
         layout = _layout(description, rng)
+        shapes = {who: Image.new("L", (SIZE, SIZE)) for who in layout}
         for who, (size, x, y) in sorted(layout.items(), key=lambda item: item[0] != _back_one(description)):
             sprite = self._sprite(subject if who == "subject" else second, size)
             corner = (round(x - size / 2), round(y - size / 2))
             canvas.paste(sprite, corner, sprite)
-            mask.paste(255, (*corner, corner[0] + size, corner[1] + size), sprite.getchannel("A"))
+            box = (*corner, corner[0] + size, corner[1] + size)
+            mask.paste(255, box, sprite.getchannel("A"))
+            for other, shape in shapes.items():
+                shape.paste(255 if other == who else 0, box, sprite.getchannel("A"))
         return Picture(
             image=apply_style(canvas, description.style),
-            mask=mask.point(lambda alpha: 255 if alpha > 127 else 0),
+            mask=mask.point(_solid),
+            part_masks=tuple(shape.point(_solid) for shape in shapes.values()),
             caption=description.caption(),
             labels=labels,
         )
@@ -182,6 +190,10 @@ class World:
             image = self.art.icon(noun)
             image = recolour(image, colour) if colour else image
         return image.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def _solid(alpha: int) -> int:
+    return 255 if alpha > 127 else 0
 
 
 def render(caption: str, seed: int = 0) -> Image.Image:
@@ -294,8 +306,10 @@ _LAYOUTS: dict[str, Callable[[int, int], dict[str, tuple[int, float, float]]]] =
     "next to": lambda dx, dy: {"subject": (31, 16 + dx, 40 + dy), "second": (31, 48 + dx, 40 + dy)},
     "and": lambda dx, dy: {"subject": (31, 16 + dx, 40 + dy), "second": (31, 48 + dx, 40 + dy)},
     "on top of": lambda dx, dy: {"subject": (31, 32 + dx, 16), "second": (31, 32 + dx, 47)},
+    "above": lambda dx, dy: {"subject": (31, 32 + dx, 16), "second": (31, 32 + dx, 47)},
     "under": lambda dx, dy: {"subject": (31, 32 + dx, 47), "second": (31, 32 + dx, 16)},
     "in front of": lambda dx, dy: {"subject": (34, 22 + dx, 46), "second": (40, 42 + dx, 22)},
     "behind": lambda dx, dy: {"subject": (40, 42 + dx, 22), "second": (34, 22 + dx, 46)},
+    "right of": lambda dx, dy: {"subject": (31, 48 + dx, 40 + dy), "second": (31, 16 + dx, 40 + dy)},
     "inside": lambda dx, dy: {"subject": (26, 32 + dx, 34 + dy), "second": (60, 32, 33)},
 }

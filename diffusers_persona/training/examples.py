@@ -39,12 +39,14 @@ class Source:
     """Pictures of one role (the concept's, or the prior's) with their prompts.
 
     Every outcome of a static augmentation (a flip) is encoded once. A random one (a crop) is drawn from `VERSIONS`
-    versions of each picture, which are encoded when they first come up.
+    versions of each picture, which are encoded when they first come up; `fill` puts words into the slots that it leaves
+    in a prompt.
     """
 
-    def __init__(self, host, pictures, choose_prompt, *, augmentation=(), resolution: int):
+    def __init__(self, host, pictures, choose_prompt, *, augmentation=(), resolution: int, fill=None):
         self.host, self.pictures, self.choose_prompt = host, pictures, choose_prompt
         self.augmentation, self.resolution = Chain(steps=augmentation), resolution
+        self.fill = fill or (lambda text: text)
         self.static = self.augmentation.is_static
         if self.static:
             self.variants = [self.augmentation.variants(*example_to_tensors(e, resolution), "") for e in pictures]
@@ -83,7 +85,7 @@ class Source:
             if (picture, version) not in self.moments:
                 mean, deviation = self._encode_all([pixels])
                 self.moments[picture, version] = mean[0], deviation[0]
-            self.versions[picture, version, prompt] = mask, changed
+            self.versions[picture, version, prompt] = mask, self.fill(changed)
         return *self.moments[picture, version], *self.versions[picture, version, prompt]
 
     def _latent_masks(self, masks, latents):

@@ -166,7 +166,9 @@ def teach(pipe, lessons: list[Lesson], recipe, numbers: dict, settings: Settings
 def _run(pipe, host, declared, subjects, makers, plan, settings, processes, folder) -> list[Concept]:
     """Learns to the end and saves what was found."""
     from .preparing import prepare
+    from .rehearsing import rehearse
 
+    subjects, plan = rehearse(pipe, host, declared, subjects, settings, plan, processes)
     nouns = dict.fromkeys(subject.noun for subject in subjects)
     priors = {noun: _class_pictures(pipe, host, declared, noun, plan, settings, processes) for noun in nouns}
     class_pictures = [priors[subject.noun] for subject in subjects]

@@ -14,6 +14,7 @@ from ..recipe import Recipe
 from .learn import learn, teach
 from .plan import Lesson, Settings, resolve_recipe, several
 from .progress import note
+from .rehearsing import rehearsed
 
 
 def learn_many(
@@ -71,7 +72,7 @@ def learn_many(
         )
         for name, images in concepts.items()
     ]
-    if all(space.adds_token for space in declared.space) and not several(declared):
+    if all(space.adds_token for space in declared.space) and not several(declared) and not rehearsed(declared):
         return teach(pipe, lessons, recipe, numbers, settings, folder=folder)
     if not settings.keep_pipe:
         raise PersonaError(f"keep_pipe=False: concepts of {recipe!r:.60} take turns on the pipeline; leave it out")

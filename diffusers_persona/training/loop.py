@@ -18,7 +18,7 @@ from ..errors import PersonaError
 from ..inversion.optimization import Optimization
 from ..losses.step import Step, World
 from ..spaces.base import Subject
-from . import checkpoint, optimisers
+from . import checkpoint, optimisers, searching
 from .examples import Batch, Examples, TextConditions
 from .precision import PRECISIONS
 from .processes import Processes
@@ -186,27 +186,38 @@ class Loop:
 
     def _step(self, done: int) -> list[float]:
         """One optimiser step; the loss of each student, as the mean over passes and processes."""
+        if isinstance(self.optimizer, searching.Evolution):
+            return self._checked(searching.generation(self, done), done)
         active = self._activate(done)
         parts = self.method.accumulation
         losses = torch.zeros(len(self.students), device=self.device)
         for part in range(parts):
             number = (done * parts + part) * self.processes.count + self.processes.index
-            each = self._forward(number, done)
+            each = self.forward(number, done)
             self.scaler.scale(each.sum() / parts).backward()
             losses += each.detach() / parts
         losses = self.processes.mean(losses, [p for own in active for p in own])
-        found = losses.tolist()
-        if not losses.isfinite().all():
-            kept = f"; the state before it is kept in {self.folder}" if self.folder else ""
-            bad = found[0] if len(found) == 1 else dict(zip((s.subject.token for s in self.students), found))
-            raise PersonaError(f"the loss is {bad} at step {done + 1}: learn with a smaller lr or in fp32{kept}")
+        found = self._checked(losses, done)
         self._update(active)
         for (_, kind), learner in self.learners.items():
             if learner.constrain is not None and self.method.learns(kind, done):
                 learner.constrain()
         return found
 
-    def _forward(self, number: int, done: int) -> Tensor:
+    def _checked(self, losses: Tensor, done: int) -> list[float]:
+        """The losses as numbers.
+
+        Raises:
+            PersonaError: one of them is none.
+        """
+        found = losses.tolist()
+        if not losses.isfinite().all():
+            kept = f"; the state before it is kept in {self.folder}" if self.folder else ""
+            bad = found[0] if len(found) == 1 else dict(zip((s.subject.token for s in self.students), found))
+            raise PersonaError(f"the loss is {bad} at step {done + 1}: learn with a smaller lr or in fp32{kept}")
+        return found
+
+    def forward(self, number: int, done: int) -> Tensor:
         """The loss of each student [N] in forward pass `number` of the run, at step `done`."""
         rows = [self._noised(student, number) for student in self.students]
         noisy, timesteps = torch.cat([r.noisy for r in rows]), torch.cat([r.timesteps for r in rows])
@@ -227,6 +238,9 @@ class Loop:
         batch, random = student.examples.batch(number)
         latents = batch.latents
         noise = torch.randn(latents.shape, generator=random).to(latents)
+        if self.method.noise_offset:
+            shift = torch.randn(*latents.shape[:2], 1, 1, generator=random).to(latents)
+            noise = noise + self.method.noise_offset * shift
         timesteps = self.method.timesteps.draw(len(latents), self.schedule, random).to(latents.device)
         target = noise
         if self.schedule.config.prediction_type == "v_prediction":
@@ -272,6 +286,9 @@ class Loop:
         """Sets rates and who learns; the learning parameters of each student."""
         active = [[] for _ in self.students]
         phase = self.method.phase(done)
+        for learner in self.learners.values():
+            if learner.enter is not None:
+                learner.enter(self.method.phase_number(done))
         for group, ((number, _), kind) in zip(self.optimizer.param_groups, self.learners):
             learns = self.method.learns(kind, done)
             base = group["base_lr"] if phase is None or phase.lr is None else phase.lr

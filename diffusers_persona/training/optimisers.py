@@ -7,12 +7,14 @@ import math
 import torch
 
 from ..errors import PersonaError
+from .searching import Evolution
 
 OPTIMISERS = {
     "adamw": lambda groups, m: torch.optim.AdamW(groups, betas=m.betas, weight_decay=m.weight_decay, fused=True),
     "adam": lambda groups, m: torch.optim.Adam(groups, betas=m.betas, fused=True),
     "sgd": lambda groups, m: torch.optim.SGD(groups, weight_decay=m.weight_decay, fused=True),
     "adafactor": lambda groups, m: torch.optim.Adafactor(groups, weight_decay=m.weight_decay),
+    "cma-es": lambda groups, m: Evolution(groups, m.population),
 }
 
 
@@ -20,10 +22,10 @@ def make(method, learners: dict) -> torch.optim.Optimizer:
     """The optimiser of a run, with one group of parameters a space (`learners`: space kind and number -> Learner)."""
     if method.optimizer not in OPTIMISERS:
         raise PersonaError(f"optimizer={method.optimizer!r}: choose one of {', '.join(OPTIMISERS)}")
-    groups = [
-        {"params": list(learner.parameters.values()), "lr": method.rate(kind), "base_lr": method.rate(kind)}
-        for (_, kind), learner in learners.items()
-    ]
+    groups = []
+    for (_, kind), learner in learners.items():
+        rate = method.rate(kind, learner.name) if learner.parameters else 0.0
+        groups.append({"params": list(learner.parameters.values()), "lr": rate, "base_lr": rate})
     return OPTIMISERS[method.optimizer](groups, method)
 
 

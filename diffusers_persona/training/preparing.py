@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from .. import spaces
+from ..inversion.images import example_to_tensors
 from ..recipe import Recipe
 from .examples import Examples, Source, TextConditions
 from .loop import Loop, Student
@@ -67,19 +68,35 @@ def _student(clone, declared, subject, class_pictures, plan, settings) -> Studen
         picked = data.prompts.pick(
             subject.kind, subject.phrase, example, random, noun=subject.noun, templates=settings.templates
         )
-        return fill_words(picked, learned, declared.space)
+        return fill_words(picked + data.ending, learned, declared.space)
 
     def class_prompt(example, random):
         return example.caption or data.prior_prompt.format(noun=subject.noun)
 
-    concept = Source(clone, subject.pictures, prompt, augmentation=data.augmentation, resolution=resolution)
+    def fill(text):
+        return fill_words(text, learned, declared.space)
+
+    augmentation = _among_pictures(data.augmentation, subject, resolution)
+    concept = Source(clone, subject.pictures, prompt, augmentation=augmentation, resolution=resolution, fill=fill)
     prior = class_pictures and Source(clone, class_pictures, class_prompt, resolution=resolution)
+    learners = {(i, space.kind): space.prepare(clone, learned) for i, space in enumerate(declared.space)}
+    for space, learner in zip(declared.space, learners.values()):
+        learner.name = getattr(space, "name", "")
     return Student(
         subject=learned,
-        learners={(i, space.kind): space.prepare(clone, learned) for i, space in enumerate(declared.space)},
+        learners=learners,
         examples=Examples(concept, prior, batch_size=declared.method.batch_size, seed=seed),
         seed=seed,
     )
+
+
+def _among_pictures(augmentation, subject, resolution) -> list:
+    """The steps of an augmentation; those that mix pictures are handed all of them."""
+    if not any(hasattr(step, "among") for step in augmentation):
+        return list(augmentation)
+    examples = [example_to_tensors(example, resolution) for example in subject.pictures]
+    phrases = subject.phrase.split(" and ")
+    return [step.among(examples, phrases) if hasattr(step, "among") else step for step in augmentation]
 
 
 @torch.no_grad()

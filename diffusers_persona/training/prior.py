@@ -23,27 +23,35 @@ def generated(
     Args:
         report: called with (pictures done, count) after each batch.
     """
-    import torch
-
     place = f"{host.fingerprint()}|{type(pipe.scheduler).__name__}|{prompt}|{seed}|{resolution}"
     folder = cache_folder() / "prior" / hashlib.sha256(place.encode()).hexdigest()[:20]
     paths = [folder / f"{n:05d}.png" for n in range(count)]
     missing = [n for n, path in enumerate(paths) if not path.exists()]
+    for start in range(0, len(missing), at_once):
+        part = missing[start : start + at_once]
+        pictures = drawn(pipe, [prompt] * len(part), [seed * 100_003 + n for n in part], resolution)
+        for n, picture in zip(part, pictures):
+            write_whole(paths[n], png(picture))
+        report(count - len(missing) + start + len(part), count)
+    return paths
+
+
+def drawn(pipe, prompts: list[str], seeds: list[int], resolution: int, *, steps=25, at_once=8, **options) -> list:
+    """Pictures (PIL) of `prompts` by `pipe`, each from noise of its own seed; without a progress bar."""
+    import torch
+
     quiet = dict(getattr(pipe, "_progress_bar_config", {}))
     pipe.set_progress_bar_config(**{**quiet, "disable": True})
+    options = dict(num_inference_steps=steps, height=resolution, width=resolution) | options
+    pictures = []
     try:
-        for start in range(0, len(missing), at_once):
-            part = missing[start : start + at_once]
-            generators = [torch.Generator().manual_seed(seed * 100_003 + n) for n in part]
-            pictures = pipe(
-                [prompt] * len(part), num_inference_steps=25, generator=generators, height=resolution, width=resolution
-            ).images
-            for n, picture in zip(part, pictures):
-                write_whole(paths[n], png(picture))
-            report(count - len(missing) + start + len(part), count)
+        for start in range(0, len(prompts), at_once):
+            part = slice(start, start + at_once)
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
+            pictures += pipe(prompts[part], generator=generators, **options).images
     finally:
         pipe.set_progress_bar_config(**{"disable": False, **quiet})
-    return paths
+    return pictures
 
 
 def read(paths: list[Path], prompt: str) -> ImageSet:

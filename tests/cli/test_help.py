@@ -8,6 +8,7 @@ import pytest
 COMMANDS = (
     "learn",
     "generate",
+    "merge",
     "compare",
     "demo",
     "push",

@@ -23,7 +23,8 @@ def make_row(recipe, concept, seed, *, kind="object", fidelity=0.5, obedience=0.
     for prompt in range(len(PROMPTS)):
         for image in range(2):
             alike, obeyed = float(fidelity + rng.normal(0, 0.03)), float(rng.random() < obedience)
-            score = {"prompt": prompt, "image": image, "dino_i_masked": alike, "clip_t": 0.2 + obeyed / 10}
+            score = {"prompt": prompt, "image": image, "fidelity": alike, "dino_i_masked": alike}
+            score |= {"clip_t": 0.2 + obeyed / 10}
             score |= {"obedience": obeyed, ASKED[prompt]: obeyed} | ({"id": alike} if kind == "person" else {})
             scores.append(score)
     learned = recipe in ("lora", "useless")

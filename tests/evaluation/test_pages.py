@@ -12,20 +12,24 @@ from diffusers_persona.evaluation.statistics import Interval
 from diffusers_persona.evaluation.summary import summarise
 
 
+def scoreboard(rows, **options):
+    return tables.scoreboard(rows, summarise(rows), **options)
+
+
 def test_the_scoreboard_says_who_beats_the_base_and_who_does_not(rows):
-    page = tables.scoreboard(rows)
+    page = scoreboard(rows)
     assert "**1 of 2** recipes beat the base on fidelity and copy-paste on obedience" in page
     assert "outside the 95 % interval: `lora`." in page
     assert "**Does not beat the base** on fidelity: `useless`." in page
 
 
 def test_one_concept_gives_no_verdict(rows):
-    page = tables.scoreboard([row for row in rows if row["concept"] == "c0"])
+    page = scoreboard([row for row in rows if row["concept"] == "c0"])
     assert "one concept gives no interval" in page and "**0 of 0**" not in page
 
 
 def test_the_scoreboard_names_what_its_figures_hang_on(rows):
-    page = tables.scoreboard(rows)
+    page = scoreboard(rows)
     for fact in (
         "base0",
         "instruments0",
@@ -40,14 +44,14 @@ def test_the_scoreboard_names_what_its_figures_hang_on(rows):
 
 
 def test_the_scoreboard_has_a_line_for_each_row_in_every_table(rows):
-    page = tables.scoreboard(rows, families={"lora": "diffusion / subject"})
-    assert all(page.count(f"| *{name}* |") == 4 for name in ("real-images", "base", "oracle"))
-    (line,) = (line for line in page.splitlines() if line.startswith("| `lora` | diffusion"))
+    page = scoreboard(rows)
+    assert all(page.count(f"| *{name}* |") == 3 for name in ("base", "oracle", "copy-paste"))
+    (line,) = (line for line in page.splitlines() if line.startswith("|  | `lora` | yes"))
     assert "| yes | 0.8" in line and "| +0.4" in line and "1.5 kB" in line and "8 x 2" in line
 
 
 def test_every_table_is_well_formed(rows):
-    lines = tables.scoreboard(rows).splitlines()
+    lines = scoreboard(rows).splitlines()
     widths = [line.count("|") for line in lines if line.startswith("|")]
     for above, below in zip(lines, lines[1:], strict=False):
         if above.startswith("|") and below.startswith("|"):
@@ -98,8 +102,8 @@ def test_the_table_of_methods_lists_every_registered_recipe_and_what_is_proven()
     page = methods.methods_page(entries, {"lora": {"contract": passed, "formats": failed}})
     for entry in entries:
         assert f"## {entry.id}\n" in page and entry.paper in page and entry.departures in page
-    (line,) = (line for line in page.splitlines() if line.startswith("| [`lora`]"))
-    assert line.endswith("| yes | ? | ? | **no** |")
+    (line,) = (line for line in page.splitlines() if "| [`lora`](#lora) |" in line)
+    assert line.endswith("| yes | ? | ? | **no** |  |")
     assert "- formats: 3 tests passed, 1 tests failed" in page
 
 
@@ -109,14 +113,15 @@ def test_the_table_of_methods_is_written_where_asked(tmp_path, capsys):
     assert "methods.md" in capsys.readouterr().out
 
 
-def test_the_tables_go_by_family_and_then_by_fidelity(rows):
-    copies = [row | {"recipe": name} for name in ("a", "z") for row in rows if row["recipe"] == "lora"]
-    page = tables.scoreboard(
-        [*rows, *copies], families={"useless": "face", "a": "style", "z": "face", "lora": "style"}
-    )
-    table = page[page.index("| family |") : page.index("## Fidelity")]
-    names = [line.split(" | ")[0].strip("| *`") for line in table.splitlines()[2:] if line]
-    assert names == ["real-images", "base", "copy-paste", "oracle", "z", "useless", "lora", "a"]
+def test_the_table_goes_by_board_then_by_fidelity_and_marks_rows_that_are_there_to_compare(rows):
+    names = {"c0": "hedgehog", "c1": "ufo", "c6": "diana-evans", "c7": "peter-bailey"}
+    placed = [row | {"concept": names[row["concept"]]} for row in rows if row["concept"] in names]
+    page = scoreboard(placed, boards={"lora": "object", "useless": "person"})
+    table = page[page.index("| learns from |") : page.index("## Fidelity")]
+    lines = [line.split(" | ")[:2] for line in table.splitlines()[2:] if line]
+    assert [board.strip("| ") for board, _ in lines] == ["object"] * 6 + ["person"] * 6
+    assert [name for _, name in lines[4:6]] == ["`lora`", "`useless` (to compare)"]
+    assert [name for _, name in lines[10:]] == ["`lora` (to compare)", "`useless`"]
 
 
 def test_names_beside_the_plot_are_apart_and_near_their_points():

@@ -39,10 +39,6 @@ def test_identity_is_averaged_over_people_alone(rows):
     assert found.means["id"].clusters == 2 and found.means["dino_i_masked"].clusters == 8
 
 
-def test_one_kind_can_be_picked(rows):
-    assert by_name(rows, kinds=("person",))["lora"].concepts == 2
-
-
 def test_concepts_that_only_one_side_has_do_not_enter_the_difference(rows):
     fewer = [row for row in rows if row["recipe"] != "lora" or row["concept"] in ("c0", "c1", "c2")]
     assert by_name(fewer)["lora"].verdict.fidelity.clusters == 3

@@ -11,7 +11,8 @@ from diffusers_persona.errors import PersonaError
 from diffusers_persona.evaluation import making, sweep, toybench
 from diffusers_persona.evaluation.cells import cell_key, compute
 from diffusers_persona.evaluation.executors import Processes, Ray
-from diffusers_persona.evaluation.making import Cell, Settings
+from diffusers_persona.evaluation.lessons import Cell
+from diffusers_persona.evaluation.making import Settings
 from diffusers_persona.evaluation.summary import REFERENCE_ROWS
 
 TINY = {"steps": 2, "batch_size": 1}
@@ -211,7 +212,7 @@ def test_one_kind_of_concepts_can_be_picked(bench):
 
 def test_settings_that_came_later_leave_old_rows_current():
     host, plain = tiny_host(), Settings()
-    assert "class_pictures" not in plain.facts()
+    assert not {"class_pictures", "bare_pictures"} & set(plain.facts())
     assert cell_key(cell(), host, Settings(class_pictures=2)) != cell_key(cell(), host, plain)
 
 
@@ -219,6 +220,16 @@ def test_class_pictures_tell_what_became_of_the_class():
     row = compute(cell("lora", **TINY), tiny_host(), Settings(steps=1, images_per_prompt=2, class_pictures=2)).row
     assert set(row["sets"]) == {"div", "pres", "class_div"}
     assert row["sets"]["div"] > 0 and -1 <= row["sets"]["pres"] <= 1
+
+
+def test_pictures_of_the_bare_phrase_tell_what_came_along_of_the_references_backgrounds():
+    host = tiny_host()
+    concept = dataclasses.replace(host.concepts[0], training_backgrounds=("beach",))
+    host = dataclasses.replace(host, concepts=(concept,))
+    settings = Settings(steps=1, images_per_prompt=1, bare_pictures=2, class_pictures=2)
+    row = compute(cell("lora", **TINY), host, settings).row
+    assert 0 <= row["sets"]["leak"] <= 1 and "pres" in row["sets"] and len(row["scores"]) == len(PROMPTS)
+    assert row["learn_cpu_seconds"] > 0
 
 
 def test_real_images_are_scored_against_each_other_alone():

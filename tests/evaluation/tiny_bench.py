@@ -35,6 +35,7 @@ class TinyConcept:
     noun: str
     folder: Path
     references: list[Path] = field(default_factory=list)
+    training_backgrounds: tuple[str, ...] = ()
 
     @property
     def true_name(self) -> str:

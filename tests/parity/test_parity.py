@@ -5,6 +5,7 @@ inputs, outputs, tolerance) and ``tensors.safetensors``; errors count relative t
 
 An adapter is a file ``adapters/<method>.py`` with ``RECIPE``, the recipe whose evidence it is, and
 ``run(case, config, t) -> {output: tensor}``, where `t` holds the inputs and, as ``"weights/<official key>"``, weights.
+Outputs named in its ``SIGN_FREE`` are rows whose sign means nothing.
 """
 
 import importlib.util
@@ -49,12 +50,14 @@ def test_a_case_agrees_with_the_official_code(path):
     case = json.loads((path / "case.json").read_text())
     tensors = load_file(path / "tensors.safetensors")
     inputs = {key.removeprefix("in/"): value for key, value in tensors.items() if not key.startswith("out/")}
-    found = adapter(path.parent.name).run(case, case["config"], inputs)
-    errors = {}
+    module, errors = adapter(path.parent.name), {}
+    found = module.run(case, case["config"], inputs)
     for key, facts in case["outputs"].items():
         expected = tensors[f"out/{key}"].float()
         scale = facts.get("absmax") or float(expected.abs().max())
         assert found[key].shape == expected.shape, f"{key}: {tuple(found[key].shape)}, not {tuple(expected.shape)}"
+        if key in getattr(module, "SIGN_FREE", ()):
+            found[key] = found[key] * (found[key] * expected).sum(-1, keepdim=True).sign()
         errors[key] = float((found[key].float() - expected).abs().max()) / (scale or 1.0)
     worst = max(errors, key=errors.get)
     print(f"{name(path)}: max error {errors[worst]:.2e} of {case['tolerance']:.0e} ({worst})")

@@ -45,7 +45,15 @@ HEADS = {
 "first" tells which noun is the left, upper, front or inner one. "colour" is that of a recoloured single object.
 """
 MULTIPLE = ("noun", "attribute")
-LAYOUTS = {"and": "next to", "under": "on top of", "behind": "in front of"}
+LAYOUTS = {
+    "and": "next to",
+    "under": "on top of",
+    "behind": "in front of",
+    "right of": "next to",
+    "above": "on top of",
+}
+SWAPPED = ("under", "behind", "right of")
+"""Relations that are another one with the things exchanged."""
 COLOURLESS_STYLES = ("sketch", "neon", "blueprint")
 """Styles that keep outlines alone: neither a colour background nor an object's colour leaves a trace in them."""
 _CONFIG = {
@@ -59,7 +67,7 @@ def targets(label: dict) -> dict[str, str | list[str] | None]:
     """The right answer of each head for the labels of a picture; None where the picture cannot tell."""
     faceless = not label["word"]
     colourless = label["style"] in COLOURLESS_STYLES
-    swapped = label["relation"] in ("under", "behind")
+    swapped = label["relation"] in SWAPPED
     single = label["second_noun"] is None
     relation = LAYOUTS.get(label["relation"], label["relation"]) or NONE
     shown = [label[part] for part in ("mouth", "eyes", "hat") if label[part]] + ["beard"] * bool(label["beard"])
