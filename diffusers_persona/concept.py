@@ -198,7 +198,9 @@ class Concept:
         return cls(header=header, tensors=tensors, previews=_previews(folder), scores=_scores(folder / SCORES_FILE))
 
     @classmethod
-    def from_file(cls, name, *, token=None, noun: str = "thing", base=None, revision: str | None = None) -> Concept:
+    def from_file(
+        cls, name, *, token=None, noun: str = "thing", base=None, space: str | None = None, revision: str | None = None
+    ) -> Concept:
         """Reads a concept from a file of another programme: text embeddings, LoRA, ...; ``docs/formats.md`` lists all.
 
         What it is, is told by keys, shapes and metadata. `report` says what became of the keys. Pickles (.pt, .bin,
@@ -211,6 +213,8 @@ class Concept:
                 make n words of one embedding of n vectors.
             noun: the class word, where the phrase of a prompt needs one.
             base: a pipeline that it is for: names the base model in the header, and is compared with full weights.
+            space: what a file of one bare tensor is, where its shape does not say it: ``"word"``, ``"text_residual"``
+                (Cones 2), ``"tuned_text"`` (Aesthetic Gradients) or ``"text_output"`` (HiPer).
             revision: branch, tag or commit of a repository.
 
         Raises:
@@ -223,7 +227,7 @@ class Concept:
         path = Path(name) if Path(name).exists() else fetched(str(name), revision)
         if (path / HEADER_FILE).is_file():
             return cls.from_pretrained(path if path == Path(name) else name, revision=revision)
-        hints = Hints(token=token, noun=noun, base=base)
+        hints = Hints(token=token, noun=noun, base=base, space=space)
         imported = import_files(path, hints)
         made = header(imported, hints)
         concept = cls(header=json.loads(json.dumps(made, default=list)), tensors=imported.loaded.tensors)

@@ -26,6 +26,7 @@ LEARNS = {
     "stylised": "a thing and a style, both from one picture; the noun is 'cup and style'",
     "pair": "a style, from a plain picture and the same picture in the style; the noun is 'cup and style'",
     "merged": "a thing and a style, learned one by one and merged",
+    "portrait": "a person and a style, from pictures of each; the noun is 'woman and style'",
 }
 """What a recipe learns from -> what that is. ToyBench holds a recipe to concepts that fit."""
 

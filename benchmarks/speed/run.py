@@ -2,6 +2,7 @@
 
 make bench                                   everything but the stock-size model (about 6 minutes on 2 cores)
 make bench ARGS="steps --recipes lora"       one part
+make bench ARGS="recipes"                    every recipe's step against the model passes that its maths needs
 make bench ARGS="stock"                      the stock-size Stable Diffusion 1.5 (10 GB of memory, 15 minutes)
 """
 
@@ -14,7 +15,19 @@ import timing
 def main():
     """Runs the named part, or all of them, and writes the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("all", "steps", "generation", "startup", "many", "scripts", "stock", "memory", "peak", "report")
+    parts = (
+        "all",
+        "steps",
+        "recipes",
+        "generation",
+        "startup",
+        "many",
+        "scripts",
+        "stock",
+        "memory",
+        "peak",
+        "report",
+    )
     parser.add_argument("part", nargs="?", default="all", choices=parts)
     parser.add_argument("--recipes", nargs="+", help="recipe ids; by default every registered recipe")
     parser.add_argument("--rounds", type=int, default=120, help="steps to time (a tenth as many pictures), 120")
@@ -35,6 +48,10 @@ def main():
         import steps
 
         steps.toybox(names, given.rounds)
+    if given.part == "recipes":
+        import passes
+
+        passes.toybox(names, min(given.rounds, 40))
     if given.part in ("all", "generation"):
         import generation
 

@@ -24,7 +24,9 @@ class WordSum(nn.Module):
         seed: of the first weights.
     """
 
-    def __init__(self, rows: Tensor, norm: float, *, hidden: int, take, explain: int, explain_weight: float, seed: int):
+    def __init__(
+        self, rows: Tensor, norm: float, *, hidden: int, take, explain: int, explain_weight: float, seed: int
+    ):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -17,6 +17,12 @@ BOARDS = {
     "stylised": ("hedgehog-in-blueprint", "ufo-in-mosaic", "pumpkin-in-sepia", "dinosaur-in-screen"),
     "pair": ("cat-to-blueprint", "car-to-mosaic", "house-to-sepia", "guitar-to-screen"),
     "merged": ("hedgehog-with-blueprint", "ufo-with-mosaic", "pumpkin-with-sepia", "dinosaur-with-screen"),
+    "portrait": (
+        "diana-evans-with-blueprint",
+        "peter-bailey-with-mosaic",
+        "vera-cooper-with-sepia",
+        "victor-rogers-with-screen",
+    ),
 }
 """What a recipe learns from (`recipe.LEARNS`) -> names of concepts."""
 COUNTED = ("object", "person", "style", "relation", "several")

@@ -71,8 +71,17 @@ def learn(cell: Cell, concept: Any, host: Host) -> Learned:
 
 def at_once(declared: Any, concept: Any) -> bool:
     """Whether one run of the recipe learns the whole concept."""
+    if len(parts(concept)) > 1:
+        return takes_pictures_of_each(declared)
     several = declared.data.parts or any(getattr(space, "part", None) is not None for space in declared.space)
-    return len(parts(concept)) == 1 and (several or not getattr(concept, "things", ()))
+    return several or not getattr(concept, "things", ())
+
+
+def takes_pictures_of_each(declared: Any) -> bool:
+    """Whether one run of the recipe learns several things from pictures of each."""
+    from diffusers_persona.inversion.prompts import EachItsOwn
+
+    return isinstance(declared.data.prompts, EachItsOwn)
 
 
 def lessons_of(concept: Any) -> list[Any]:
@@ -86,20 +95,26 @@ def lessons_of(concept: Any) -> list[Any]:
 
 
 def _learn(cell: Cell, concept: Any, host: Host, entry: Any, declared: Any, before: Sequence[Any] = ()) -> Any:
-    return dp.learn(
-        host.pipe,
-        pictures_of(concept, declared),
-        cell.recipe,
-        token=_token(declared, concept, host, before),
-        noun=concept.noun,
-        kind=_kind(concept),
-        seed=cell.seed,
-        masks=_masks(concept) if entry.masks else None,
-        templates=None if getattr(concept, "things", ()) else host.templates(concept),
-        prior_images=class_pictures_of(cell, concept, host),
-        progress=False,
+    return dp.learn(host.pipe, **lesson(cell, concept, host, entry, declared, before))
+
+
+def lesson(
+    cell: Cell, concept: Any, host: Host, entry: Any, declared: Any, before: Sequence[Any] = ()
+) -> dict[str, Any]:
+    """What `learn` is given for a concept that is learned at once; `before` are the concepts learned beside it."""
+    return {
+        "images": pictures_of(concept, declared),
+        "recipe": cell.recipe,
+        "token": _token(declared, concept, host, before),
+        "noun": concept.noun,
+        "kind": _kind(concept),
+        "seed": cell.seed,
+        "masks": _masks(concept) if entry.masks else None,
+        "templates": None if getattr(concept, "things", ()) else host.templates(concept),
+        "prior_images": class_pictures_of(cell, concept, host),
+        "progress": False,
         **cell.numbers,
-    )
+    }
 
 
 def pictures_of(concept: Any, declared: Any) -> Any:
@@ -107,6 +122,8 @@ def pictures_of(concept: Any, declared: Any) -> Any:
     from diffusers_persona.inversion.images import load_images
     from diffusers_persona.inversion.prompts import AsWritten, Captions
 
+    if takes_pictures_of_each(declared):
+        return {part.noun: list(part.references) for part in parts(concept)}
     files, captions = list(concept.references), list(getattr(concept, "captions", ()))
     if not captions or not isinstance(declared.data.prompts, (AsWritten, Captions)):
         return files
@@ -120,6 +137,8 @@ def pictures_of(concept: Any, declared: Any) -> Any:
 
 def _masks(concept: Any) -> Any:
     things = getattr(concept, "things", ())
+    if len(parts(concept)) > 1:
+        return {part.noun: list(part.masks) for part in parts(concept)}
     if not things:
         return list(getattr(concept, "masks", ())) or None
     return {thing.noun: list(files) for thing, files in zip(things, concept.part_masks, strict=True) if files} or None

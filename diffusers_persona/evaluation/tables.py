@@ -214,7 +214,7 @@ def _legend(rows: Sequence[Mapping[str, Any]]) -> str:
         "- Recipes are held to the concepts that they are for. `person@1`: from one picture. Rows *to compare*: plain "
         "methods on the same board. `several`: two things in the same pictures; `stylised`: a thing and a style from "
         "one picture; `pair`: a style from a plain and a styled picture; `merged`: a thing and a style, learned one "
-        "by one. A method that learns one thing at a time learns these one after the other.\n"
+        "by one; `portrait`: a person and a style, from pictures of each. A method that learns one thing at a time learns these one after the other.\n"
         "- Style likeness: cosine of the statistics of early feature maps, less what plain pictures have in common.\n"
         "- PRES: likeness of pictures of the class word, made with the concept attached, to the concept. References' "
         "backgrounds: share of the pictures of the bare phrase that show one.\n"

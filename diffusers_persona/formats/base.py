@@ -36,11 +36,13 @@ class Hints:
         token: the word for the concept, or one for each of several; None for the file's own.
         noun: the class word.
         base: a diffusers pipeline to compare full weights with, or None.
+        space: kind of the space that a bare tensor lives in; None for a word, or what its shape says.
     """
 
     token: str | Sequence[str] | None = None
     noun: str = "thing"
     base: Any = None
+    space: str | None = None
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -119,6 +121,7 @@ class Format:
         facts: contents -> named facts for ``persona inspect``.
         next_step: one line on how such a file is used when we do not load it.
         refusal: why it is not loaded, when ``load`` is None.
+        beside: whether such a file lies beside another one that it belongs to.
     """
 
     kind: str
@@ -133,6 +136,7 @@ class Format:
     facts: Callable[[Contents], dict[str, Any]] | None = None
     next_step: str = "Concept.from_file(...) or persona convert FILE FOLDER"
     refusal: str = ""
+    beside: bool = False
 
     def held(self, kinds: set[str]) -> set[str]:
         """Kinds that ``save`` writes of a concept with spaces of `kinds`."""

@@ -55,7 +55,7 @@ def load_bundle(contents: Contents, hints: Hints) -> Loaded:
             raise PersonaError(
                 f"{contents.path}: the keys {PREFIX}{own}.* hold no text embedding; the file is damaged"
             )
-        parts.append(_renamed(load_words(part, dataclasses.replace(hints, token=token)), names))
+        parts.append(renamed(load_words(part, dataclasses.replace(hints, token=token)), names))
     if rest:
         _, loaded = load(contents.part(rest), dataclasses.replace(hints, token=None), formats())
         parts.append(loaded)
@@ -93,7 +93,7 @@ def join(parts: Sequence[Loaded]) -> Loaded:
     )
 
 
-def _renamed(loaded: Loaded, names: Mapping[str, str]) -> Loaded:
+def renamed(loaded: Loaded, names: Mapping[str, str]) -> Loaded:
     """The report with the keys as the whole file spells them."""
     report = LoadReport(
         matched=tuple(names.get(key, key) for key in loaded.report.matched),

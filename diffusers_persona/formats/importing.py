@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import PersonaError
+from ..spaces.base import NEGATIVE, named
 from .base import Format, Hints, Loaded, load, recognise
 from .bundles import join
 from .contents import SUFFIXES, Contents, read
@@ -56,7 +57,8 @@ def _import_folder(folder: Path, hints: Hints) -> Imported:
         )
     final = [each for each in words if each[0].path.stem == "learned_embeds"]
     chosen = others + (final if final and not others else words)
-    if len(others) > 1 or (not others and len(chosen) > 1):
+    leading = [each for each in others if not each[1].beside]
+    if len(leading) > 1 or (not others and len(chosen) > 1 and not _is_pair(chosen)):
         names = ", ".join(contents.path.name for contents, _ in chosen[:8])
         raise PersonaError(f"{folder} holds several files that could be meant ({names}); name one of them")
     tokens = hints.tokens
@@ -69,6 +71,12 @@ def _import_folder(folder: Path, hints: Hints) -> Imported:
             own = dataclasses.replace(hints, token=_one_of(tokens, words, contents))
         parts.append(load(contents, own, [found])[1])
     return Imported(files=chosen, loaded=parts[0] if len(parts) == 1 else join(parts))
+
+
+def _is_pair(words) -> bool:
+    """A word and its negative: ``toy.pt`` and ``toy-neg.pt``."""
+    stems = sorted((contents.path.stem for contents, _ in words), key=len)
+    return len(stems) == 2 and stems[1] == named(stems[0], NEGATIVE)
 
 
 def _import_pipeline(folder: Path, hints: Hints) -> Imported:
@@ -168,6 +176,8 @@ def header(imported: Imported, hints: Hints) -> dict:
 
     loaded = imported.loaded
     words = [token for space in loaded.spaces if space.adds_token and (token := getattr(space, "token", None))]
+    negatives = [word for word in words if any(word == named(other, NEGATIVE) for other in words)]
+    words = [word for word in words if word not in negatives]
     token = " ".join(words) or (hints.tokens[0] if hints.tokens else loaded.token or "")
     noun = hints.noun if hints.noun != Hints.noun or not loaded.noun else loaded.noun
     sources = [_source(contents, found) for contents, found in imported.files]
@@ -178,6 +188,7 @@ def header(imported: Imported, hints: Hints) -> dict:
         "token": token or noun,
         "noun": noun,
         "phrase": _phrase(token, noun, only_words=all(space.adds_token for space in loaded.spaces)),
+        **({"negative": " ".join(negatives)} if negatives else {}),
         "spaces": [{"kind": space.kind, **dataclasses.asdict(space)} for space in loaded.spaces],
         "base_model": _base_model(loaded, hints),
         "provenance": "; ".join(f"imported from {s['file']}, {s['format']}, sha256 {s['sha256']}" for s in sources),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PersonaError
 from .base import Format, Hints, Loaded, LoadReport
-from .contents import PICKLE, Contents
-from .text_embeddings import FAMILY_OF_WIDTH, licence, slug, vectors, word_of, write
+from .contents import Contents
+from .text_embeddings import FAMILY_OF_WIDTH, licence, vectors, word_of, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,9 @@ def load_layered(contents: Contents, hints: Hints) -> Loaded:
         rows = torch.stack([vectors(contents, key) for key in keys])
         spaces.append(PPlus(token=name))
         tensors[f"{i}.p_plus.text_encoder.embedding"] = rows
-    return _loaded(contents, spaces, tensors, set(contents.infos), names[0], contents.shape(next(iter(contents.infos)))[-1])
+    return _loaded(
+        contents, spaces, tensors, set(contents.infos), names[0], contents.shape(next(iter(contents.infos)))[-1]
+    )
 
 
 def save_layered(concept, *, suffix: str | None = None, pipe=None) -> dict[str, bytes] | None:
@@ -116,7 +118,7 @@ def load_mapper(contents: Contents, hints: Hints) -> Loaded:
     return _loaded(contents, [space], tensors, used, names[0], out // 2 if bypass else out)
 
 
-# ------------------------------------------------------------------------------------------------------------- ProSpect
+# ------------------------------------------------------------------------------------------------------------ ProSpect
 
 
 def is_network(contents: Contents) -> bool:
@@ -143,14 +145,16 @@ def load_network(contents: Contents, hints: Hints) -> Loaded:
     return _loaded(contents, [space], tensors, used, names[0], width)
 
 
-# --------------------------------------------------------------------------------------------------------------- common
+# -------------------------------------------------------------------------------------------------------------- common
 
 
 def _names(contents: Contents, hints: Hints, own: list) -> list[str]:
     """The words: the user's, else the file's, else one made of the file's name."""
     tokens = [token.strip() for token in hints.tokens]
     if tokens and (len(tokens) != len(own) or len(set(tokens)) < len(tokens) or not all(tokens)):
-        raise PersonaError(f"{contents.path}: {len(own)} words are in the file, token={hints.token!r} is not one for each")
+        raise PersonaError(
+            f"{contents.path}: {len(own)} words are in the file, token={hints.token!r} is not one for each"
+        )
     return tokens or [name or word_of(contents.path) for name in own]
 
 

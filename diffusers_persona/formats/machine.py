@@ -187,7 +187,7 @@ def _known() -> dict[tuple[str, str], Known]:
     }
     table |= {(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")}
     classes = [f"{package}.{name}" for package, names in _MODULES.items() for name in names]
-    table |= {tuple(name.rsplit(".", 1)): Module for name in classes}
+    table |= {(name.rpartition(".")[0], name.rpartition(".")[2]): Module for name in classes}
     known = {name: Known(".".join(name), call) for name, call in table.items()}
     known |= {("builtins", "object"): Known("object"), ("torch", "Tensor"): Known("torch.Tensor")}
     for module in ("torch", "torch.cuda", "torch.storage"):

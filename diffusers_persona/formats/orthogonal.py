@@ -71,8 +71,8 @@ def load_peft(contents: Contents, hints: Hints) -> Loaded:
         else:
             if config is None:
                 raise PersonaError(
-                    f"{contents.path}: {PEFT_CONFIG} does not lie beside it, and OFT turns one way or the other by what "
-                    "it says (use_cayley_neumann); fetch it, too"
+                    f"{contents.path}: {PEFT_CONFIG} does not lie beside it, and OFT turns one way or the other by "
+                    "what it says (use_cayley_neumann); fetch it, too"
                 )
             parts["rotation"] = (-1 if config.get("use_cayley_neumann", True) else 1) * tensor.float()[None]
         matched.append(key)

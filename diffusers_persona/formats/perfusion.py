@@ -24,8 +24,23 @@ def load(contents: Contents, hints: Hints) -> Loaded:
     Raises:
         PersonaError: when the checkpoint lacks i* or C^-1, or they do not fit.
     """
-    from ..spaces import RankOne, Word
+    from ..spaces import RankOne
 
+    edit, edited = _edit(contents, hints)
+    words, tensors, named = _words(contents, hints)
+    silent = [k for k in contents.infos if k.startswith("embedding.string_to_token.") or k.endswith(".target_input")]
+    matched = (*_NEEDED, *edited, *named, *silent)
+    return Loaded(
+        spaces=[*words, RankOne(bias_in_use=0.6, temperature_in_use=0.15)],
+        tensors=tensors | {f"{len(words)}.rank_one.{name}": tensor for name, tensor in edit.items()},
+        report=LoadReport(matched=matched, unused=tuple(k for k in contents.infos if k not in matched)),
+        token=words[0].token if words else None,
+        family="sd",
+    )
+
+
+def _edit(contents, hints) -> tuple[dict[str, Any], list[str]]:
+    """The tensors of the rank-one space, and the keys of the outputs among them."""
     tensors = contents.tensors
     missing = [name for name in _NEEDED if name not in tensors]
     if missing or tensors["C_inv"].shape != tensors["target_input"].shape * 2:
@@ -33,32 +48,32 @@ def load(contents: Contents, hints: Hints) -> Loaded:
             f"{contents.path}: {', '.join(missing) or 'C_inv'} is missing or of another shape than [d, d] for "
             "target_input [d]; fetch the checkpoint again"
         )
-    target, inverse = tensors["target_input"].float(), tensors["C_inv"].float()
+    target = tensors["target_input"].float()
+    found, keys = {"input": target, "direction": tensors["C_inv"].float() @ target}, []
     unet = getattr(getattr(hints.base, "unet", None), "config", None)
-    found, matched = {"input": target, "direction": inverse @ target}, list(_NEEDED)
-    spaces, words = [], {}
     for key, tensor in tensors.items():
-        if (output := _OUTPUT.match(key)) is not None:
+        output = _OUTPUT.match(key)
+        if output is not None:
             layer = output["layer"]
             name = layer if unet is None or not ldm.is_ldm(layer) else ldm.of_config(layer, unet)
             found[f"unet.{name}.{output['part']}.output"] = tensor.float()
-            matched.append(key)
-        elif (word := _WORD.match(key)) is not None:
-            rows = tensor.reshape(-1, tensor.shape[-1]).float()
-            words[f"{len(spaces)}.word.text_encoder.embedding"] = rows
-            token = hints.tokens[len(spaces)] if len(hints.tokens) > len(spaces) else f"<{word['word'].strip('<>*')}>"
-            spaces.append(Word(vectors=len(rows), token=token if token != "<>" else "<concept>"))
-            matched.append(key)
-        elif key.startswith("embedding.string_to_token.") or key.endswith("target_input"):
-            matched.append(key)
-    prefix = f"{len(spaces)}.rank_one."
-    return Loaded(
-        spaces=[*spaces, RankOne(bias_in_use=0.6, temperature_in_use=0.15)],
-        tensors=words | {prefix + name: tensor for name, tensor in found.items()},
-        report=LoadReport(matched=tuple(matched), unused=tuple(k for k in contents.infos if k not in matched)),
-        token=spaces[0].token if spaces else None,
-        family="sd",
-    )
+            keys.append(key)
+    return found, keys
+
+
+def _words(contents, hints) -> tuple[list, dict[str, Any], list[str]]:
+    """The words, their tensors and keys. The port's own name for every concept is ``*``."""
+    from ..spaces import Word
+
+    spaces, tensors, keys = [], {}, [key for key in contents.infos if _WORD.match(key)]
+    for number, key in enumerate(keys):
+        rows = contents.tensors[key].float()
+        rows = rows.reshape(-1, rows.shape[-1])
+        own = _WORD.match(key)["word"].strip("<>*") or "concept"
+        token = hints.tokens[number] if number < len(hints.tokens) else f"<{own}>"
+        spaces.append(Word(vectors=len(rows), token=token))
+        tensors[f"{number}.word.text_encoder.embedding"] = rows
+    return spaces, tensors, keys
 
 
 def _facts(contents: Contents) -> dict[str, Any]:

@@ -280,7 +280,7 @@ def save_diffusers(concept, *, suffix: str | None = None, pipe=None) -> dict[str
     for token, values in words:
         content = _by_encoder(values) if "text_encoder_2" in values else {token: values["text_encoder"]}
         name = "learned_embeds" if len(words) == 1 else f"{slug(token)}_learned_embeds"
-        files[name + (suffix or ".safetensors")] = _written(content, suffix or ".safetensors")
+        files[name + (suffix or ".safetensors")] = write(content, suffix or ".safetensors")
     return files
 
 
@@ -301,7 +301,7 @@ def save_a1111(concept, *, suffix: str | None = None, pipe=None) -> dict[str, by
                 "sd_checkpoint": None,
                 "sd_checkpoint_name": None,
             }
-        files[slug(token) + suffix] = _written(content, suffix)
+        files[slug(token) + suffix] = write(content, suffix)
     return files
 
 
@@ -318,10 +318,11 @@ def save_original(concept, *, suffix: str | None = None, pipe=None) -> dict[str,
         "string_to_token": {name: torch.tensor(265) for name in names},
         "string_to_param": torch.nn.ParameterDict(matrices),
     }
-    return {"embeddings.pt": _written(content, ".pt")}
+    return {"embeddings.pt": write(content, ".pt")}
 
 
-def _written(content: dict, suffix: str) -> bytes:
+def write(content: dict, suffix: str) -> bytes:
+    """The bytes of a file: safetensors, or a PyTorch pickle for any other suffix."""
     if suffix == ".safetensors":
         from safetensors.torch import save
 
@@ -333,6 +334,13 @@ def _written(content: dict, suffix: str) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
+
+
+def load_bare(contents: Contents, hints: Hints) -> Loaded:
+    """One tensor and nothing else; see `text_spaces.load_bare`."""
+    from . import text_spaces
+
+    return text_spaces.load_bare(contents, hints)
 
 
 _COMMON: dict[str, Any] = {"kind": "textual-inversion", "load": load, "facts": facts, "holds": ("word",)}
@@ -370,9 +378,10 @@ FORMATS = (
     ),
     Format(
         title="Textual Inversion embedding (a bare tensor)",
-        layout="one tensor `[d]` or `[n, d]`; the word is given with `token=`",
+        layout="one tensor `[d]` or `[n, d]`; the word is given with `token=`. `[1, n, d]` is HiPer's embedding; what else "
+        "it may be, `space=` says (`text_residual`, `tuned_text`)",
         recognise=is_bare,
-        **_COMMON,
+        **(_COMMON | {"load": load_bare}),
     ),
     Format(
         title="Textual Inversion embedding (diffusers)",

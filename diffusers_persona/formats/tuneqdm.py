@@ -97,8 +97,8 @@ FORMATS = (
     Format(
         kind="tuneqdm",
         title="TuneQDM scales (official code)",
-        layout="`delta_state.<module>.delta_out_experts` [N, out, 1], `.delta_in_experts` [N, 1, in] (kernels: two axes "
-        "more), `config.n_bits`; the integers beside them follow from the base model; written with `pipe=` only",
+        layout="`delta_state.<module>.delta_out_experts` [N, out, 1], `.delta_in_experts` [N, 1, in] (kernels: two "
+        "axes more), `config.n_bits`; the integers beside them follow from the base; written with `pipe=` only",
         recognise=by_keys(_KEY.pattern),
         load=load,
         save=save,

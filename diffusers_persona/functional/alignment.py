@@ -20,4 +20,4 @@ def ridge(inputs: Tensor, targets: Tensor, penalty: float = 1e-2) -> Tensor:
     gram = x.T @ x
     width = len(gram)
     damped = gram + penalty * gram.trace() / width * torch.eye(width, dtype=gram.dtype, device=gram.device)
-    return torch.linalg.solve(damped, x.T @ y).float()
+    return torch.linalg.solve(damped, x.T @ y).float().contiguous()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def cut_out(pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The smallest box of picture [c, H, W] and mask [H, W] that holds the masked part; all of it for an empty mask."""
+    """The smallest box of picture [c, H, W] and mask [H, W] that holds the masked part; all for an empty mask."""
     rows, columns = (mask > 0.5).any(1).nonzero().flatten(), (mask > 0.5).any(0).nonzero().flatten()
     if not len(rows):
         return pixels, mask.new_ones(mask.shape)

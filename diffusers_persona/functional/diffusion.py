@@ -40,14 +40,14 @@ def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
 
 
 def posterior(clean: Tensor, noisy: Tensor, alphas: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The distribution of the state one step before `noisy`: its mean, its variance [B], and the mean's part of `clean`.
+    """The state one step before `noisy`: its mean, its variance [B], and the part of `clean` in the mean, [B].
 
     Source: Ho et al., arXiv 2006.11239, equations 6 and 7.
 
     Args:
         clean, noisy: [B, c, h, w].
-        alphas, before: cumulative products of the schedule at each row's timestep and at the one before it, [B]; before
-            the first one it is 1.
+        alphas, before: cumulative products of the schedule at each row's timestep and at the one before it, [B];
+            before the first one it is 1.
     """
     beta = 1.0 - alphas / before
     of_clean = beta * before.sqrt() / (1.0 - alphas)

@@ -36,8 +36,21 @@ def class_evidence(subject: Tensor, noun: Tensor, empty: Tensor, variance: Tenso
     return (row_error(subject, noun) - row_error(subject, empty)) / (2.0 * variance + 1e-6)
 
 
+def derived_class(subject: Tensor, noun: Tensor, empty: Tensor, variance: Tensor, part: Tensor) -> Tensor:
+    """`class_evidence` of the subject over `part`, in rows where the class prediction itself has less of it, [B].
+
+    Source: FaceChain-SuDe, arXiv 2403.06775, the loss and its truncation.
+
+    Args:
+        part: the posterior mean's part of the clean latents, [B]; the others as of `class_evidence`.
+    """
+    evidence = class_evidence(subject, noun, empty, variance)
+    counts = evidence.detach() > class_evidence(noun, noun, empty, variance)
+    return counts * evidence / part
+
+
 def distillation_pull(steer: Tensor, own: Tensor) -> Tensor:
-    """A gradient on clean latents as a factor for them: their product's mean falls along ``steer - own``.
+    """What to multiply clean latents by: as the product falls, they move to what the frozen model denoises to.
 
     Source: PALP, arXiv 2401.06105, the prompt alignment score (as in Delta Denoising Score, arXiv 2304.07090).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,9 +23,7 @@ def attended_embedding(images: Tensor, sentences: Tensor, tokens: Tensor, sharpn
 
 
 def principal_map(table: Tensor, dimensions: int) -> Tensor:
-    """The first principal directions [k, d] of the rows of a table [V, d], each as long as the rows spread along it."""
-    import torch
-
+    """The first principal directions [k, d] of a table's rows [V, d], each as long as the rows spread along it."""
     centred = table - table.mean(0)
     values, vectors = torch.linalg.eigh(centred.T @ centred / (len(table) - 1))
     order = values.argsort(descending=True)[:dimensions]

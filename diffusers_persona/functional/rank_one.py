@@ -15,10 +15,10 @@ def inverse_moment(encodings: Tensor, ridge: float = 1e-4) -> Tensor:
 
     `ridge`, in parts of C's mean eigenvalue, keeps directions that no encoding shows from counting without limit.
     """
-    rows = encodings.double()
+    rows = encodings.cpu().double()  # not every device has this precision
     moment = rows.T @ rows / len(rows)
-    moment += ridge * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
-    return torch.linalg.inv(moment).to(encodings.dtype)
+    moment += ridge * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype)
+    return torch.linalg.inv(moment).to(encodings)
 
 
 def gated_projection(

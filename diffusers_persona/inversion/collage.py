@@ -15,7 +15,7 @@ class SegMix:
     """In place of a picture, with probability `p`, a collage of two of the concept's things (or of one, if it is one).
 
     Each is cut out of a random picture by its mask, scaled into its half of the canvas, and pasted at a random place;
-    the halves may overlap. A picture without a mask is pasted whole. The returned masks are those of the pasted things.
+    the halves may overlap. A picture without a mask is pasted whole. The returned masks are the pasted things'.
 
     Source: MuDI, arXiv 2404.04243, Seg-Mix.
 

@@ -6,7 +6,7 @@ Source: Mokady et al., Null-text Inversion for Editing Real Images using Guided 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PersonaError
 
@@ -58,14 +58,14 @@ def invert(
     from ..functional import null_text
 
     host = backbones.of(pipe).private_clone()
-    schedule = DDIMScheduler.from_config(pipe.scheduler.config)
+    schedule: Any = DDIMScheduler.from_config(pipe.scheduler.config)
     if len(host.encoder_names) > 1 or schedule.config.prediction_type != "epsilon":
         raise PersonaError(
             f"null-text inversion needs one text encoder and a model that predicts the noise; {type(pipe).__name__} "
             f"has {len(host.encoder_names)} and {schedule.config.prediction_type}"
         )
     schedule.set_timesteps(steps)
-    timesteps, name = schedule.timesteps.tolist(), host.encoder_names[0]
+    timesteps, name = schedule.timesteps.tolist(), next(iter(host.encoder_names))
     total = schedule.config.num_train_timesteps
     here, after = null_text.levels(timesteps, schedule.alphas_cumprod, schedule.final_alpha_cumprod, total)
     here, after = here.to(host.device), after.to(host.device)
@@ -78,8 +78,19 @@ def invert(
         condition, null = (host.encode_text(host.tokenize([p]))["encoder_hidden_states"] for p in (prompt, ""))
         latents, _ = host.encode_images(_pixels(picture, host.resolution))
         path = null_text.ddim_inversion(noise, latents, condition, timesteps, here, after)
-    options = dict(guidance=guidance, inner_steps=inner_steps, lr=lr, tolerance=tolerance)
-    nulls = null_text.optimised_nulls(noise, path, condition, null, timesteps, here, after, **options)
+    nulls = null_text.optimised_nulls(
+        noise,
+        path,
+        condition,
+        null,
+        timesteps,
+        here,
+        after,
+        guidance=guidance,
+        inner_steps=inner_steps,
+        lr=lr,
+        tolerance=tolerance,
+    )
     tensors = {f"{name}.states": torch.cat(nulls).cpu(), "timesteps": torch.tensor(timesteps)}
     return NullTextInversion(latents=path[-1].cpu(), tensors=tensors)
 

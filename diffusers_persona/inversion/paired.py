@@ -60,7 +60,9 @@ def _change(name, amount, pixels, mask):
     if name == "turned":
         return pixels.rot90(1, (-2, -1)), None if mask is None else mask.rot90(1, (-2, -1))
     if name == "zoom-in":
-        return _zoomed_in(1.25 + 0.35 * amount, pixels), None if mask is None else _zoomed_in(1.25 + 0.35 * amount, mask)
+        return _zoomed_in(1.25 + 0.35 * amount, pixels), None if mask is None else _zoomed_in(
+            1.25 + 0.35 * amount, mask
+        )
     valid = pixels.new_ones(1, *pixels.shape[-2:]) if mask is None else mask
     if name == "zoom-out":
         return _zoomed_out(0.5 + 0.3 * amount, pixels), _zoomed_out(0.5 + 0.3 * amount, valid)

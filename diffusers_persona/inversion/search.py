@@ -33,4 +33,4 @@ class Search(Optimization):
         if self.population < 4:
             raise PersonaError(f"Search(population={self.population}): give at least 4 candidates a generation")
         if self.phases or self.ema is not None or self.schedule != "constant" or self.optimizer != "cma-es":
-            raise PersonaError("a search has no phases, moving average, schedule or gradient optimiser; leave them out")
+            raise PersonaError("a search has no phases, moving average, schedule or other optimiser; leave them out")

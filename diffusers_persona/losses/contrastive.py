@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class WordSteering:
     """Pulls a new word towards words of its own sort (prepositions), and away from the other words of the caption.
 
-    Source: ReVersion, arXiv 2303.13495, relation-steering contrastive learning. Words that a host's tokenizer splits are left out.
+    Words that a host's tokenizer splits are left out.
+
+    Source: ReVersion, arXiv 2303.13495, relation-steering contrastive learning.
 
     Attributes:
         words: the sort of word that is wanted, e.g. `inversion.vocabulary.PREPOSITIONS`.
@@ -42,7 +44,7 @@ class WordSteering:
     def __call__(self, step: Step) -> Tensor:
         """The weighted loss, a scalar: the mean over the pictures, the sum over the text encoders."""
         losses = []
-        for number, (name, encoder) in enumerate(step.host.text_encoders.items()):
+        for name, encoder in step.host.text_encoders.items():
             vectors = step.learners["word"][0].parameters[f"{name}.embedding"]
             table = encoder.get_input_embeddings().weight
             losses += [self._contrast(step, prompt, name, vectors, table) for prompt in step.prompts]
@@ -61,7 +63,9 @@ class WordSteering:
             memory[self, name, prompt] = _content(tokenizer, prompt, {*self.words, *self.neutral}, own)
         wanted, others = memory[self, name], memory[self, name, prompt]
         if not wanted:
-            raise PersonaError(f"the tokenizer of {name} splits each of {', '.join(self.words[:5])}, ...: set weight=0")
+            raise PersonaError(
+                f"the tokenizer of {name} splits each of {', '.join(self.words[:5])}, ...: set weight=0"
+            )
         drawn = [wanted[i] for i in torch.randperm(len(wanted))[: self.positives]]
         pick = torch.tensor([*drawn, *others], device=table.device)
         rows = table[pick].detach().float()
@@ -85,7 +89,7 @@ class Orthogonality:
 
         words, names = step.learners["word"], list(step.host.text_encoders)
         if len(words) < 2:
-            raise PersonaError("Orthogonality compares words: declare at least two, e.g. Word() and Word(name='spare')")
+            raise PersonaError("Orthogonality compares words: declare at least two, Word() and Word(name='spare')")
         pairs = [
             squared_cosine(first.parameters[f"{name}.embedding"], second.parameters[f"{name}.embedding"])
             for name in names

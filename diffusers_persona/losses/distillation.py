@@ -61,7 +61,7 @@ class DerivedClass:
         import torch
 
         from ..functional.diffusion import posterior
-        from ..functional.distillation import class_evidence
+        from ..functional.distillation import derived_class
 
         rows = slice(0, step.concept_rows)
         noisy, timesteps = step.noisy[rows], step.timesteps[rows]
@@ -76,9 +76,7 @@ class DerivedClass:
             for p in (step.prediction[rows].float(), noun, empty)
         ]
         (subject, variance, part), (noun, _, _), (empty, _, _) = means
-        evidence = class_evidence(subject, noun, empty, variance)
-        counts = evidence.detach() > class_evidence(noun, noun, empty, variance)
-        return self.weight * (counts * evidence / part).mean()
+        return self.weight * derived_class(subject, noun, empty, variance, part).mean()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ class Identity:
         margin: of the triplet with the class picture of the same row as the negative; None for 1 - cosine alone.
         fade: power of (1 - t / T), each row's weight: noisy estimates count less; 0 for none.
         face: the network, see `encoders.face.face_features`; None for the miniature world's own.
+        rows: only so many rows of a pass are decoded; None for all.
         together: only rows whose prompt holds the words of all things count, and the person is the first thing, shown
             on the pictures of it (see `inversion.images.Example.part`).
     """
@@ -44,6 +45,7 @@ class Identity:
     margin: float | None = 1.0
     fade: float = 2.0
     face: str | None = None
+    rows: int | None = None
     together: bool = False
 
     def __call__(self, step: Step) -> Tensor:
@@ -66,11 +68,9 @@ class Identity:
         return self.weight * (weights * errors).mean()
 
     def _rows(self, step: Step) -> list[int]:
-        rows = range(step.concept_rows)
-        if not self.together:
-            return list(rows)
-        words = [part.token for part in step.subject.parts]
-        return [row for row in rows if all(word in step.prompts[row] for word in words)]
+        words = [part.token for part in step.subject.parts] if self.together else []
+        rows = [row for row in range(step.concept_rows) if all(word in step.prompts[row] for word in words)]
+        return rows[: self.rows]
 
     def _person(self, step: Step):
         """The face network, and the identity that each picture of the concept stands for, [pictures, D]."""

@@ -1,6 +1,6 @@
 """Losses for things that come with pictures of their own: a face from some, a style from others.
 
-A mask says where the face is: in the pictures of the first thing all that is learned lies inside, in the others outside.
+A mask says where the face is: pictures of the first thing count inside, those of the others outside.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class OwnPictures:
 class Refocusing:
     """The first thing's word looks at the face alone, the others' at the rest; pictures without masks count nothing.
 
-    Source: Hyung et al., MagiCapture, arXiv 2309.06895, equations 8 and 9: attention refocusing, in the layers with the
-    second smallest maps.
+    Source: Hyung et al., MagiCapture, arXiv 2309.06895, equations 8 and 9 (attention refocusing), in the layers with
+    the second smallest maps.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("attention",)

@@ -6,11 +6,12 @@ from ..errors import PersonaError
 from .merging_columns import ColumnMerge, PredictedMerge
 from .merging_features import GradientFusion
 from .merging_keys import ConstrainedKeyValueMerge
+from .merging_layers import LayerMix
 from .merging_low_rank import ContentAndStyle, Sum
 from .merging_neurons import NeuronUnion
 from .merging_parts import Materials
 
-_ALL = (ConstrainedKeyValueMerge, GradientFusion, ColumnMerge, PredictedMerge, ContentAndStyle, NeuronUnion, Sum)
+_ALL = (ConstrainedKeyValueMerge, GradientFusion, ColumnMerge, PredictedMerge, ContentAndStyle, NeuronUnion, LayerMix, Sum)
 MERGES = {merge.kind: merge for merge in _ALL}
 """Kind -> merge: what `merge` takes as ``how`` beside the recipes that have one."""
 

@@ -64,7 +64,7 @@ class PredictedMerge:
 
     Attributes:
         network: file of the network (``hypernet.pth`` of the official release, or what `train_merging_network` gave,
-            saved as safetensors).
+            saved as safetensors); ``"toybox"`` for the embedded one of the Toybox.
         targets: ends of the layers whose coefficients are predicted.
     """
 
@@ -78,6 +78,7 @@ class PredictedMerge:
         import torch
 
         from ..formats.contents import read
+        from ..toybox.pipeline import MODELS
         from .pair import predictions
 
         _two(concepts)
@@ -86,7 +87,8 @@ class PredictedMerge:
                 "this merge needs its trained network: give network= (the official hypernet.pth for SDXL), or train "
                 "one with schemes.train_merging_network"
             )
-        network = {name: tensor.float() for name, tensor in read(self.network).tensors.items()}
+        file = MODELS / "lora_merging.safetensors" if self.network == "toybox" else self.network
+        network = {name: tensor.float() for name, tensor in read(file).tensors.items()}
         with torch.no_grad():
             columns = predictions([factors(concept) for concept in concepts], network, self.targets)
         return _merged(concepts, columns, merge=self.kind)

@@ -37,9 +37,7 @@ class Prompting:
 
         if not self.with_token:
             return noun
-        word = " ".join(
-            [*(named(token, n) for n in self.before), token, *(named(token, n) for n in self.further)]
-        )
+        word = " ".join([*(named(token, n) for n in self.before), token, *(named(token, n) for n in self.further)])
         with_noun = self.with_noun
         if with_noun is None:
             with_noun = not all(space.kind == "word" for space in spaces)

@@ -8,11 +8,12 @@ from .image_branch import ImageBranch
 from .image_word import ImageWord
 from .kronecker import Kronecker
 from .low_rank import LowRank
-from .neurons import ConceptNeurons
+from .neurons import ConceptNeurons, neuron_fractions
 from .null_text import NullText
 from .opposed_word import OpposedWord
 from .orthogonal import Orthogonal
 from .p_plus import PPlus
+from .prompt_net_word import PromptNetWord
 from .quantised import QuantisedScales
 from .rank_one import RankOne
 from .searched import SearchedWord
@@ -32,6 +33,7 @@ KINDS = {
     space.kind: space
     for space in (
         Word,
+        PromptNetWord,
         LowRank,
         Hadamard,
         Kronecker,
@@ -76,6 +78,7 @@ __all__ = [
     "OpposedWord",
     "PPlus",
     "Part",
+    "PromptNetWord",
     "QuantisedScales",
     "RankOne",
     "SearchedWord",
@@ -93,4 +96,5 @@ __all__ = [
     "VocabularyWord",
     "Weights",
     "Word",
+    "neuron_fractions",
 ]

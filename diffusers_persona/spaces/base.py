@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from .sites import Bus
 
 
+NEGATIVE = "neg"
+"""Name of the word that a concept brings for the negative prompt."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
     """One of several things that are learned from the same pictures: its word and its class word."""

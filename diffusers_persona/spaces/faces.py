@@ -155,7 +155,6 @@ def _columns(host, names) -> dict:
 
 def _learner(host, subject, space, *, make, initial, words, further) -> Learner:
     """The learner of words that networks (one a text encoder) make of the pictures' mean identity [1, D]."""
-    import torch
     import torch.nn.functional as F
 
     from ..encoders.face import face_features

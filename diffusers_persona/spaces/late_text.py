@@ -11,121 +11,28 @@ Sources: P+, arXiv 2303.09522, section 3 (layers); ProSpect, arXiv 2305.16225, s
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from diffusers.hooks import HookRegistry, ModelHook
+from diffusers.hooks import HookRegistry
 from torch import Tensor
 
 from ..functional.packing import unpack
 from ..functional.space_time import bypassed
 from .base import Grip
+from .late_hooks import ReadLayer, SplitValues, Strip, control_nets, register, unregister
+from .late_parts import Context, LateRows, LateState, LateWord, Scaled
 from .sites import Bus, EmbeddingSite, Hook
 from .text_sites import TextOutputSite
 from .tokens import ConceptTokens
 
 MOST_ENCODINGS = 32
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Context:
-    """Where in the denoiser, and when, each of N texts is read.
-
-    Attributes:
-        timesteps: float [N], in the host's training steps.
-        layers: int64 [N], number of the block that reads.
-        count: number of such blocks.
-    """
-
-    timesteps: Tensor
-    layers: Tensor
-    count: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LateRows:
-    """A word's vectors in a context: [N, n, d], or [n, d] for all; `bypass` of the same shape or None.
-
-    The bypass acts on the values of the attention only: h + |h| bypass at the word's positions of the text encoder's
-    residual state h.
-    """
-
-    vectors: Tensor
-    bypass: Tensor | None = None
-
-
-class LateWord:
-    """A word of n vectors that depend on where or when they are read.
-
-    Attributes:
-        by_layer: whether they depend on the layer.
-    """
-
-    by_layer: bool = False
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-    def stage(self, timestep: float) -> Hashable:
-        """A value that is equal for timesteps between which the word does not change."""
-        return None
-
-    def at(self, context: Context | None) -> LateRows:
-        """The vectors in a context; without one those that stand for all, for texts that are read only once."""
-        raise NotImplementedError
-
-
-class LateState:
-    """The whole text state of one prompt, where it depends on where or when it is read.
-
-    Attributes:
-        ids: the prompt's token ids, one for each position.
-        by_layer: whether it depends on the layer.
-    """
-
-    ids: tuple[int, ...]
-    by_layer: bool = False
-
-    def stage(self, timestep: float) -> Hashable:
-        """A value that is equal for timesteps between which the state does not change."""
-        return None
-
-    def at(self, context: Context, state: Tensor) -> Tensor:
-        """The states [N, L, d] in a context, in the place of the encoded ones."""
-        raise NotImplementedError
-
-
-class Scaled(LateWord):
-    """A late word at the grip's strength: its vectors on the line from the initial ones (0) to the learned (1).
-
-    The strength follows the grip's window: unlike an ordinary word, this one can be limited to a part of the denoising.
-
-    Args:
-        word: the learned word.
-        initial: first vectors [n, d].
-    """
-
-    def __init__(self, word: LateWord, initial: Tensor, grip: Grip):
-        self.word, self.initial, self.grip = word, initial, grip
-        self.by_layer = word.by_layer
-
-    def __len__(self):
-        return len(self.word)
-
-    def stage(self, timestep):
-        """The word's stage, and the strength."""
-        return self.word.stage(timestep), self.grip.strength
-
-    def at(self, context):
-        """The blended vectors."""
-        strength = self.grip.scale if context is None else self.grip.strength
-        now = self.word.at(context)
-        bypass = None if now.bypass is None else strength * now.bypass
-        return LateRows(vectors=torch.lerp(self.initial.to(now.vectors), now.vectors, strength), bypass=bypass)
+__all__ = ["Context", "LateRows", "LateState", "LateText", "LateWord", "Scaled", "install", "install_state"]
 
 
 class LateText(Hook):
@@ -142,7 +49,7 @@ class LateText(Hook):
         self.encoding = False
         self.now: list[tuple[Tensor, Tensor | None]] | None = None
         self.cache: OrderedDict = OrderedDict()
-        self._seen = None, None
+        self._seen: tuple[Any, list[tuple]] = (None, [])
         self._warned = False
 
     # -------------------------------------------------------------------------------------------------- on and off
@@ -161,13 +68,13 @@ class LateText(Hook):
         if self.users > 1:
             return
         self.handles = [host.denoiser.register_forward_pre_hook(self, with_kwargs=True)]
-        for net in _control_nets(host.pipe):
+        for net in control_nets(host.pipe):
             self.handles.append(net.register_forward_pre_hook(Strip(self.widths), with_kwargs=True))
         for number, path in enumerate(self.layers):
             block = host.denoiser.get_submodule(path)
-            _register(block, ReadLayer(self, number))
+            register(block, ReadLayer(self, number))
             for inner in block.transformer_blocks:
-                _register(inner, SplitValues())
+                register(inner, SplitValues())
         for name in self.encoders:
             TextOutputSite.of(host, name).late = self
 
@@ -183,8 +90,8 @@ class LateText(Hook):
         for path in self.layers:
             block = self.denoiser.get_submodule(path)
             for inner in block.transformer_blocks:
-                _unregister(inner, SplitValues)
-            _unregister(block, ReadLayer)
+                unregister(inner, SplitValues)
+            unregister(block, ReadLayer)
         for handle in self.handles:
             handle.remove()
 
@@ -308,10 +215,10 @@ class LateText(Hook):
         context = Context(timesteps=times, layers=layers, count=len(self.layers))
         keys, values, split = [], [], False
         for number, (name, encoder) in enumerate(self.encoders.items()):
-            ids = torch.tensor([row[number] for row in rows], device=like.device).repeat_interleave(count, 0)
+            ids = torch.tensor([row[number] for row in rows], device=encoder.device).repeat_interleave(count, 0)
             key, value = self._run(name, encoder, ids, context)
-            keys.append(key)
-            values.append(key if value is None else value)
+            keys.append(key.to(like.device))
+            values.append((key if value is None else value).to(like.device))
             split |= value is not None
         keys = torch.cat(keys, dim=-1).unflatten(0, (len(rows), count))
         values = torch.cat(values, dim=-1).unflatten(0, (len(rows), count)) if split else keys
@@ -345,84 +252,7 @@ class LateText(Hook):
             self.encoding = False
 
 
-class ReadLayer(ModelHook):
-    """Gives one block that reads the text its own text."""
-
-    name = "persona.text_layer"
-
-    def __init__(self, late: LateText, number: int):
-        super().__init__()
-        self.late, self.number = late, number
-
-    def pre_forward(self, module, hidden_states, encoder_hidden_states=None, *args, **kwargs):
-        """Puts this layer's keys in the place of the text; the values, where they differ, go along with them."""
-        if self.late.now is not None:
-            keys, values = self.late.now[self.number]
-            keys._persona_values = values
-            rest = encoder_hidden_states[1:] if isinstance(encoder_hidden_states, tuple) else None
-            encoder_hidden_states = keys if rest is None else (keys, *rest)
-        return (hidden_states, encoder_hidden_states, *args), kwargs
-
-
-class SplitValues(ModelHook):
-    """Lets the cross-attention of one transformer block take its values from another text than its keys."""
-
-    name = "persona.text_values"
-
-    def pre_forward(self, module, *args, **kwargs):
-        """For this call, hands the values' text to the value projection."""
-        states = args[2] if len(args) > 2 else kwargs.get("encoder_hidden_states")
-        states = states[0] if isinstance(states, tuple) else states
-        values = getattr(states, "_persona_values", None)
-        self.handle = None if values is None else _feed_values(module.attn2, values)
-        return args, kwargs
-
-    def post_forward(self, module, output):
-        """Ends that."""
-        if self.handle is not None:
-            self.handle.remove()
-        return output
-
-
-def _feed_values(attention, values):
-    """Makes `attention` project `values`, fused with the keys' projection or not; gives the handle that ends it."""
-    if not getattr(attention, "fused_projections", False):
-        return attention.to_v.register_forward_pre_hook(lambda module, inputs: (values, *inputs[1:]))
-
-    def fused(module, inputs, output):
-        half = output.shape[-1] // 2
-        return torch.cat([output[..., :half], module.forward(values)[..., half:]], dim=-1)
-
-    return attention.to_kv.register_forward_hook(fused)
-
-
-class Strip(Hook):
-    """Takes the packed ids off the text of a network that reads it plainly (a ControlNet)."""
-
-    def __init__(self, widths):
-        self.widths = widths
-
-    def __call__(self, module, args, kwargs):
-        """The call with plain text states."""
-        if len(args) > 2:
-            return (*args[:2], unpack(args[2], self.widths)[0], *args[3:]), kwargs
-        return args, {**kwargs, "encoder_hidden_states": unpack(kwargs["encoder_hidden_states"], self.widths)[0]}
-
-
-def _control_nets(pipe):
-    nets = getattr(pipe, "controlnet", None)
-    return [] if nets is None else getattr(nets, "nets", [nets])
-
-
-def _register(module, hook):
-    HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, hook.name)
-
-
-def _unregister(module, kind):
-    HookRegistry.check_if_exists_or_initialize(module).remove_hook(kind.name, recurse=False)
-
-
-def install(host, token: str, words: dict[str, Tensor | LateWord], grip: Grip):
+def install(host, token: Any, words: Mapping[str, Tensor | LateWord], grip: Grip):
     """Adds `token` to the host's tokenizers as long as `grip` holds.
 
     Args:

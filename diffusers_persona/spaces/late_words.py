@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..functional import space_time, stages
 from .base import Grip
-from .late_text import Context, LateRows, LateState, LateWord
+from .late_parts import Context, LateRows, LateState, LateWord
 
 MIDDLE = 499.5
 

@@ -39,6 +39,9 @@ class OpposedWord(Word):
 
         moved = {}
         for name in host.text_encoders:
-            own, opposite = learner.parameters[f"{name}.embedding"], ConceptTokens.of(host.tokenizers[name]).tables[other]
+            own, opposite = (
+                learner.parameters[f"{name}.embedding"],
+                ConceptTokens.of(host.tokenizers[name]).tables[other],
+            )
             moved[f"{name}.embedding"] = own + self.away * (own - opposite)
         return moved

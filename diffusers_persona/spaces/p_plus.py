@@ -56,7 +56,7 @@ class PPlus:
         for i, name in enumerate(host.text_encoders):
             initial = self._initial(host, name, subject, subject.seed + i)
             learner.constants[f"{name}.initial"] = initial
-            learner.parameters[f"{name}.embedding"] = nn.Parameter(initial.repeat(count, 1, 1))
+            learner.parameters[f"{name}.embedding"] = nn.Parameter(initial.repeat(count, 1, 1).to(host.device))
         words = {name: LayerWord(learner.parameters[f"{name}.embedding"]) for name in host.text_encoders}
         install(host, subject.word(self), words, Grip(key=()))
         if self.most_norm is not None:

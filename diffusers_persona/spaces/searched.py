@@ -13,6 +13,7 @@ from ..errors import PersonaError
 from .base import Learner, Subject
 
 NOUNS = Path(__file__).with_name("nouns.txt")
+PROJECTIONS = ("principal", "nouns", "normal")
 SENTENCES = ("a photo of a {}", "a good photo of a {}", "a close-up photo of a {}", "a rendition of a {}")
 
 
@@ -25,8 +26,8 @@ class SearchedWord:
 
     Attributes:
         dimensions: of z.
-        projection: the map M: ``"principal"`` directions of the token table, scaled by its spread along each, or a
-            ``"normal"`` random matrix that gives the table's deviation.
+        projection: the map M: ``"principal"`` directions of the token table, scaled by its spread along each; the same
+            of the ``"nouns"``' embeddings; or a ``"normal"`` random matrix that gives the table's deviation.
         nouns: class words of the start: ``"nouns"`` (our own list), ``"toybox"``, or the words themselves.
         sharpness: factor of the CLIP's similarities before their softmax.
         clip: the CLIP, see `encoders.clip.image_features`; None for the one that belongs to the host.
@@ -49,10 +50,10 @@ class SearchedWord:
     token: str | None = None
 
     def __post_init__(self):
-        if self.dimensions < 1 or self.vectors != 1 or self.projection not in ("principal", "normal"):
+        if self.dimensions < 1 or self.vectors != 1 or self.projection not in PROJECTIONS:
             raise PersonaError(
                 f"SearchedWord(dimensions={self.dimensions}, vectors={self.vectors}, projection={self.projection!r}): "
-                "give at least 1 dimension, 1 vector, and 'principal' or 'normal'"
+                f"give at least 1 dimension, 1 vector, and one of {', '.join(PROJECTIONS)}"
             )
 
     def prepare(self, host, subject: Subject) -> Learner:
@@ -64,29 +65,32 @@ class SearchedWord:
 
         coordinates = nn.Parameter(torch.zeros(self.dimensions))
         starts = self._starts(host, subject)
-        maps = {
-            name: self._map(encoder.get_input_embeddings().weight, subject.seed + i)
-            for i, (name, encoder) in enumerate(host.text_encoders.items())
-        }
+        maps = {name: self._map(host, name, subject.seed + i) for i, name in enumerate(host.text_encoders)}
 
         def write(pictures):
             return {name: starts[name] + coordinates[: len(maps[name])] @ maps[name] for name in maps}
 
-        return written(
-            host, subject, self, parameters={"coordinates": coordinates}, initial=starts, write=write
-        )
+        return written(host, subject, self, parameters={"coordinates": coordinates}, initial=starts, write=write)
 
-    def _map(self, table, seed):
+    def _map(self, host, name, seed):
         """M [at most dimensions, d]."""
         import torch
 
         from ..functional.initialisation import principal_map
 
-        table = table.detach().float().cpu()
-        if self.projection == "principal":
-            return principal_map(table, self.dimensions)
-        random = torch.Generator().manual_seed(seed)
-        return torch.randn(self.dimensions, table.shape[1], generator=random) * table.std() / self.dimensions**0.5
+        table = _table(host.text_encoders[name])
+        if self.projection == "normal":
+            random = torch.Generator().manual_seed(seed)
+            return torch.randn(self.dimensions, table.shape[1], generator=random) * table.std() / self.dimensions**0.5
+        rows = table if self.projection == "principal" else self._tokens(host, name, class_words(self.nouns))
+        return principal_map(rows, self.dimensions)
+
+    def _tokens(self, host, name, words):
+        """The mean token embedding of each word, [C, d]."""
+        import torch
+
+        table, tokenizer = _table(host.text_encoders[name]), host.tokenizers[name]
+        return torch.stack([table[tokenizer(w, add_special_tokens=False)["input_ids"]].mean(0) for w in words])
 
     def _starts(self, host, subject) -> dict:
         """Text encoder's name -> v0 [1, d]."""
@@ -101,13 +105,14 @@ class SearchedWord:
             images = F.normalize(clip.images(subject.pictures.pixels(subject.resolution)), dim=-1).cpu()
         seen = clip.texts([sentence.format(word) for word in words for sentence in SENTENCES]).cpu()
         sentences = F.normalize(F.normalize(seen, dim=-1).view(len(words), len(SENTENCES), -1).mean(1), dim=-1)
-        starts = {}
-        for name, encoder in host.text_encoders.items():
-            table, tokenizer = encoder.get_input_embeddings().weight.detach().float().cpu(), host.tokenizers[name]
-            ids = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in words]
-            tokens = torch.stack([table[own].mean(0) for own in ids])
-            starts[name] = attended_embedding(images, sentences, tokens, self.sharpness)[None]
-        return starts
+        return {
+            name: attended_embedding(images, sentences, self._tokens(host, name, words), self.sharpness)[None]
+            for name in host.text_encoders
+        }
+
+
+def _table(encoder):
+    return encoder.get_input_embeddings().weight.detach().float().cpu()
 
 
 def class_words(which) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ sections 4.1 (mapper), 4.2 (nested dropout) and 4.3 (textual bypass).
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar
 
 from ..errors import PersonaError
@@ -57,6 +56,8 @@ class SpaceTime:
 
     def prepare(self, host, subject: Subject) -> Learner:
         """The mapper's layers as parameters, its frequencies, the class word and its length as constants."""
+        from torch import nn
+
         from .late_text import install
         from .late_words import MappedWord
         from .word import Word
@@ -65,6 +66,7 @@ class SpaceTime:
         for i, (name, encoder) in enumerate(host.text_encoders.items()):
             initial = Word(part=self.part)._initial(encoder, host.tokenizers[name], subject, subject.seed)
             parameters, frequencies = self._mapper(initial.shape[1], len(host.text_layers()), subject.seed + i)
+            parameters = {key: nn.Parameter(value.to(host.device)) for key, value in parameters.items()}
             norm = initial.norm()
             learner.parameters |= {f"{name}.{key}": p for key, p in parameters.items()}
             learner.constants |= {f"{name}.initial": initial, f"{name}.frequencies": frequencies, f"{name}.norm": norm}
@@ -81,15 +83,19 @@ class SpaceTime:
 
     def attach(self, host, tensors, grip: Grip):
         """Adds the token; a scale s moves the word from its class word (s = 0) to the learned one (s = 1)."""
+        import torch
+
         from .late_text import Scaled, install
         from .late_words import MappedWord
 
         words, layers = {}, len(host.text_layers())
         for name, encoder in host.text_encoders.items():
             own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-            self._check(own, name, encoder.get_input_embeddings().embedding_dim)
+            width = encoder.get_input_embeddings().embedding_dim
+            self._check(own, name, width)
             word = MappedWord(own, own["frequencies"], own["norm"], layers, bypass=self.bypass, keep=self.keep)
-            words[name] = Scaled(word, own["initial"], grip)
+            initial = own.get("initial")
+            words[name] = Scaled(word, torch.zeros(1, width) if initial is None else initial, grip)
         install(host, self.token, words, grip)
 
     def _mapper(self, width, layers, seed):
@@ -112,13 +118,13 @@ class SpaceTime:
                 "output_layer.0": nn.Linear(self.hidden, out),
             }
         modules["input_layer"].weight.data = space_time.anchors(frequencies, self.anchors, layers)
-        return {f"{n}.{key}": p for n, m in modules.items() for key, p in m.named_parameters()}, frequencies
+        return {f"{n}.{key}": p.detach() for n, m in modules.items() for key, p in m.named_parameters()}, frequencies
 
     def _check(self, tensors, name, width):
         from ..functional.space_time import TRAINED
 
         out = width * (2 if self.bypass else 1)
-        needed = ["initial", "frequencies", "norm", *(f"{n}.{kind}" for n in TRAINED for kind in ("weight", "bias"))]
+        needed = ["frequencies", "norm", *(f"{n}.{kind}" for n in TRAINED for kind in ("weight", "bias"))]
         missing = next((key for key in needed if key not in tensors), None)
         weight = tensors.get("output_layer.0.weight")
         if missing or weight.ndim != 2 or len(weight) != out:
@@ -127,5 +133,3 @@ class SpaceTime:
                 f"word {self.token!r}: {found}, the host's {name} needs a mapper to {out} numbers; attach the concept "
                 "to the kind of model that it was learned on"
             )
-        if not all(math.isfinite(float(value.sum())) for value in tensors.values()):
-            raise PersonaError(f"word {self.token!r}: the mapper holds values that are not finite; learn it again")

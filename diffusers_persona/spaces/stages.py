@@ -53,6 +53,8 @@ class Stages:
 
     def prepare(self, host, subject: Subject) -> Learner:
         """The network's weights as parameters, and the first vector as a constant."""
+        from torch import nn
+
         from .late_text import install
         from .late_words import StageWord
         from .word import Word
@@ -61,7 +63,8 @@ class Stages:
         first = Word(init="text", text=self.init) if self.init else Word(part=self.part)
         for i, (name, encoder) in enumerate(host.text_encoders.items()):
             initial = first._initial(encoder, host.tokenizers[name], subject, subject.seed)
-            parameters = self._network(initial.shape[1], subject.seed + i)
+            network = self._network(initial.shape[1], subject.seed + i)
+            parameters = {key: nn.Parameter(value.to(host.device)) for key, value in network.items()}
             learner.parameters |= {f"{name}.{key}": p for key, p in parameters.items()}
             learner.constants[f"{name}.initial"] = initial
             words[name] = StageWord(parameters, initial[0].to(host.device), self.stages, self.dropout)
@@ -81,7 +84,7 @@ class Stages:
         install(host, self.token, words, grip)
 
     def _network(self, width, seed):
-        """Parameters by the official names, as torch's layers begin."""
+        """Tensors by the official names, as torch's layers begin."""
         import torch
         from torch import nn
 
@@ -99,7 +102,7 @@ class Stages:
                 else:
                     bound = made[f"{layer}.weight"].shape[1] ** -0.5
                     value = torch.empty(shape).uniform_(-bound, bound)
-                made[key] = nn.Parameter(value)
+                made[key] = value
         return made
 
     def _check(self, tensors, name, width):

@@ -21,6 +21,7 @@ class TextPrefix:
         layers: how many of the last layers have them (all, where the encoder has no more).
         length: further keys, and as many values, a layer.
         bias: added to their logits.
+        deviation: of their first values.
         noun: the class word; None for the concept's own.
     """
 
@@ -31,6 +32,7 @@ class TextPrefix:
     layers: int = 3
     length: int = 1
     bias: float = 0.0
+    deviation: float = 1.0
     noun: str | None = None
 
     def __post_init__(self):
@@ -38,7 +40,7 @@ class TextPrefix:
             raise PersonaError(f"TextPrefix(layers={self.layers}, length={self.length}): both are at least 1")
 
     def prepare(self, host, subject: Subject) -> Learner:
-        """One parameter [layers, 2, length, d] a text encoder, drawn from N(0, 1)."""
+        """One parameter [layers, 2, length, d] a text encoder, drawn from a normal variable."""
         import torch
         from torch import nn
 
@@ -48,7 +50,7 @@ class TextPrefix:
         random = torch.Generator().manual_seed(subject.seed)
         for name in host.text_encoders:
             layers = min(self.layers, len(_layers(host, name)))
-            prefix = torch.randn(layers, 2, self.length, width(host, name), generator=random)
+            prefix = self.deviation * torch.randn(layers, 2, self.length, width(host, name), generator=random)
             learner.parameters[f"{name}.prefix"] = nn.Parameter(prefix.to(host.device))
             self._install(host, name, learner.parameters[f"{name}.prefix"], subject.noun, grip)
         return learner

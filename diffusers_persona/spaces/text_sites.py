@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -34,7 +35,8 @@ class TextOutputSite(Hook):
     def __init__(self, family):
         self.family = family
         self.edits: list[tuple[tuple, Callable[[Tensor, Tensor], Tensor]]] = []
-        self.late = None
+        self.late: Any = None
+        self.handle: Any = None
 
     @classmethod
     def of(cls, host, name: str) -> TextOutputSite:

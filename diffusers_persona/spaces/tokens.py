@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PersonaError
 
@@ -61,7 +61,7 @@ class ConceptTokens:
         self.stock_class = type(tokenizer)
         self.tables: dict[str, Tensor | LateWord] = {}
         self._now: dict[str, LateRows] = {}
-        self._encoder = None
+        self._encoder: Any = None
         self._known = -1
 
     @classmethod
@@ -121,9 +121,10 @@ class ConceptTokens:
 
     def rows(self) -> dict[int, Tensor]:
         """Token id -> vector [d] or, inside a context, one for each row of the batch [N, d]."""
-        found = {}
+        found, late = {}, self._late_words()
         for token, table in self.tables.items():
-            vectors = table if hasattr(table, "shape") else (self._now.get(token) or table.at(None)).vectors
+            now = self._now.get(token) or (late[token].at(None) if token in late else None)
+            vectors: Any = table if now is None else now.vectors
             found |= {i: vectors[..., n, :] for n, i in enumerate(self.ids(token))}
         return found
 
@@ -133,13 +134,17 @@ class ConceptTokens:
 
     def late(self) -> dict[int, LateWord]:
         """Token id -> late word, of the tokens whose vectors depend on layer or time."""
-        words = {token: table for token, table in self.tables.items() if not hasattr(table, "shape")}
-        return {i: word for token, word in words.items() for i in self.ids(token)}
+        return {i: word for token, word in self._late_words().items() for i in self.ids(token)}
+
+    def _late_words(self) -> dict[str, LateWord]:
+        from .late_text import LateWord
+
+        return {token: table for token, table in self.tables.items() if isinstance(table, LateWord)}
 
     @contextlib.contextmanager
     def inside(self, context: Context):
         """Each late word is evaluated once in `context`; `rows` and `bypasses` give that until the end."""
-        self._now = {token: table.at(context) for token, table in self.tables.items() if not hasattr(table, "shape")}
+        self._now = {token: word.at(context) for token, word in self._late_words().items()}
         try:
             yield
         finally:

@@ -83,7 +83,8 @@ class _Tuner:
 
     def __init__(self, space, host, name, embedding, projection):
         self.space, self.host, self.name = space, host, name
-        self.embedding, self.projection = embedding.float(), projection.float()
+        # Adam's first step is the gradient's sign: the same memory layout keeps a concept's pictures the same bytes
+        self.embedding, self.projection = (t.float().contiguous().clone() for t in (embedding, projection))
         self.end = host.tokenizers[name].eos_token_id
 
     def change(self, ids):

@@ -117,25 +117,9 @@ class Word:
         self._install(host, self.token, vectors, grip)
 
     def _install(self, host, token, vectors, grip: Grip):
-        from diffusers.hooks import HookRegistry
+        from .late_text import install
 
-        from .sites import EmbeddingSite
-        from .tokens import ConceptTokens
-
-        for name, encoder in host.text_encoders.items():
-            embeddings = getattr(encoder, "text_model", encoder).embeddings
-            registry = HookRegistry.check_if_exists_or_initialize(embeddings)
-            tokens = ConceptTokens.of(host.tokenizers[name])
-
-            def release(tokens=tokens, registry=registry):
-                tokens.remove(token)
-                if not tokens.tables:
-                    registry.remove_hook(EmbeddingSite.name, recurse=False)
-
-            tokens.add(token, vectors[name])
-            grip.releases.append(release)
-            if registry.get_hook(EmbeddingSite.name) is None:
-                registry.register_hook(EmbeddingSite(tokens.rows), EmbeddingSite.name)
+        install(host, token, vectors, grip)
 
     def _initial(self, encoder, tokenizer, subject, seed):
         import torch

@@ -33,7 +33,8 @@ _TOGETHER = (
     ("stylised", "pumpkin", "sepia"), ("stylised", "dinosaur", "screen"), ("pair", "cat", "blueprint"),
     ("pair", "car", "mosaic"), ("pair", "house", "sepia"), ("pair", "guitar", "screen"),
     ("merged", "hedgehog", "blueprint"), ("merged", "ufo", "mosaic"), ("merged", "pumpkin", "sepia"),
-    ("merged", "dinosaur", "screen"),
+    ("merged", "dinosaur", "screen"), ("merged", "Diana Evans", "blueprint"), ("merged", "Peter Bailey", "mosaic"),
+    ("merged", "Vera Cooper", "sepia"), ("merged", "Victor Rogers", "screen"),
 )  # fmt: skip
 _JOINED = {"several": "and", "stylised": "in", "pair": "to", "merged": "with"}
 _SHOWN = ("cat", "car", "house", "guitar", "burger")  # what references of a style show
@@ -85,7 +86,7 @@ def _thing(name: str) -> dict:
     """A held-out thing or style by its class word; a thing of training (in a pair) by its own name."""
     held_out = name not in NOUNS
     kind = "style" if name in (*HELD_OUT_STYLES, *UNSEEN_STYLES) else _CONCEPTS.get(name, "object")
-    noun = HELD_OUT_NOUNS.get(name, kind) if held_out else name
+    noun = (HELD_OUT_NOUNS | HELD_OUT_PEOPLE).get(name, kind) if held_out else name
     return {"noun": noun, "kind": kind, "true_name": name, "concept": _slug(name) if held_out else None}
 
 
@@ -108,7 +109,8 @@ def _write(world: World, folder: Path, plan: _Plan) -> None:
     for index, prompt in enumerate(prompts.for_kind(plan.kind)):
         picture = world.render(prompt.format(*plan.names), seed=2000 + index)
         picture.image.save(folder / "oracle" / f"{index:02d}.png")
-    licence, attribution = _AVATARS if plan.kind == "person" else _ICONS
+    people = plan.kind == "person" or any(thing["kind"] == "person" for thing in plan.things)
+    licence, attribution = _AVATARS if people else _ICONS
     header = {
         "name": folder.name,
         "kind": plan.kind,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,6 +170,7 @@ def _run(pipe, host, declared, subjects, makers, plan, settings, processes, fold
     from .rehearsing import rehearse
 
     subjects, plan = rehearse(pipe, host, declared, subjects, settings, plan, processes)
+    makers = [dataclasses.replace(maker, chosen_seed=plan.get("chosen_seed")) for maker in makers]
     nouns = dict.fromkeys(subject.noun for subject in subjects)
     priors = {noun: _class_pictures(pipe, host, declared, noun, plan, settings, processes) for noun in nouns}
     class_pictures = [priors[subject.noun] for subject in subjects]

@@ -24,6 +24,7 @@ class Maker:
         plan: what was settled before the first step.
         declared: the recipe.
         subject: the concept before learning.
+        chosen_seed: the seed that a run before the run has chosen, or None.
     """
 
     plan: dict
@@ -32,6 +33,7 @@ class Maker:
     licence: str
     consent: str
     number: int = 0
+    chosen_seed: int | None = None
 
     def __call__(self, loop) -> Concept:
         """The concept now."""
@@ -48,6 +50,7 @@ class Maker:
                 "seconds": round(loop.record["seconds"], 2),
                 "loss_curve": _curve(losses),
                 "declaration": plan["declaration"],
+                **({} if self.chosen_seed is None else {"chosen_seed": self.chosen_seed}),
                 **{key: plan[key] for key in ("seed", "precision", "resolution", "processes", "images")},
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },

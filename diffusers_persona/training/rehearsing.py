@@ -22,19 +22,20 @@ def rehearse(pipe, host, declared, subjects: list[Subject], settings: Settings, 
         return subjects, plan
     if len(subjects) > 1:
         raise PersonaError("this recipe has a run before the run; learn one concept at a time")
-    seed = _chosen_seed(pipe, host, declared, subjects[0], settings, plan, processes)
-    return [_with_made_pictures(pipe, host, declared, subjects[0], settings, plan, processes)], {**plan, "seed": seed}
+    subject = _with_made_pictures(pipe, host, declared, subjects[0], settings, plan, processes)
+    if getattr(declared.method, "choice", None) is not None:
+        seed = _chosen_seed(pipe, host, declared, subject, settings, plan, processes)
+        plan = {**plan, "seed": seed, "chosen_seed": seed}
+    return [subject], plan
 
 
 def _chosen_seed(pipe, host, declared, subject, settings, plan, processes: Processes) -> int:
-    """The seed of the run proper: the caller's, or the one that `declared.method.choice` finds best.
+    """The seed that `declared.method.choice` finds best.
 
     Raises:
         PersonaError: the concept has no two words to compare.
     """
-    choice = getattr(declared.method, "choice", None)
-    if choice is None:
-        return settings.seed
+    choice, data = declared.method.choice, dataclasses.replace(declared.data, first=None)
     words = _words(declared, subject)
     if len(words) != 2:
         raise PersonaError(f"SeedChoice compares two words, and the concept has {len(words)}: {', '.join(words)}")
@@ -42,7 +43,7 @@ def _chosen_seed(pipe, host, declared, subject, settings, plan, processes: Proce
     method = dataclasses.replace(declared.method, steps=steps, choice=None)
     scores = {}
     for seed in choice.seeds(settings.seed):
-        concept = _learned(pipe, dataclasses.replace(declared, method=method), subject, settings, seed)
+        concept = _learned(pipe, dataclasses.replace(declared, method=method, data=data), subject, settings, seed)
         scores[seed] = processes.main_does(
             lambda concept=concept: _two_word_score(pipe, host, concept, words, choice, plan["resolution"])
         )

@@ -58,7 +58,7 @@ def generation(loop: Loop, done: int) -> Tensor:
     All candidates of a generation see the same pictures, noise and timesteps.
     """
     search, parts, count = loop.optimizer, loop.method.accumulation, loop.processes.count
-    own = [[p for learner in student.learners.values() for p in learner.parameters.values()] for student in loop.students]
+    own = [list(student.parameters().values()) for student in loop.students]
     tried = {
         parameter: search.candidates(parameter, generator(student.seed, done, number, 3))
         for student, parameters in zip(loop.students, own)

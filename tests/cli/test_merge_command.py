@@ -22,7 +22,7 @@ def test_two_loras_are_summed_into_one_concept_that_draws(persona, base, picture
     assert code == 0 and out.strip() == "both"
     assert any("sks dog and ktn dog" in line for line in err)
     both = dp.Concept.from_pretrained("both")
-    assert [space.rank for space in both.spaces] == [8]
+    assert [space.rank for space in both.spaces] == [16]
     assert load_file("both/pytorch_lora_weights.safetensors")
     words = ("generate", "both", "--base", base, "--prompt", "a {}", "--count", 1, "--steps", 1)
     assert persona(*words)[0] == 0

@@ -143,7 +143,7 @@ def test_gradients_reach_each_layers_embedding(pipe, checkpointing):
         assert slope != 0.0 and abs((sums[0] - sums[1]) / 2e-3 - slope) < 1e-3 * abs(slope) + 1e-4
 
 
-# ------------------------------------------------------------------------------------------------- beside everything else
+# ----------------------------------------------------------------------------------------------- beside everything else
 
 
 def test_late_words_and_plain_words_compose_in_any_order(pipe, draw):
@@ -282,6 +282,17 @@ def test_edits_of_the_output_run_in_the_order_of_their_keys(family):
     assert torch.allclose(states[1], 2 * states[0] + step, atol=1e-6)
     assert all(torch.equal(base[k], host.encode_text(ids)[k]) for k in base)
     assert all(torch.equal(base["text_embeds"], f["text_embeds"]) for f in found if "text_embeds" in base)
+
+
+def test_edits_of_the_output_reach_late_texts(pipe, draw):
+    with layered(pipe).attach(pipe):
+        before = what_the_layers_read(pipe, draw)
+        grip = spaces.Grip(key=("a",))
+        edit_text(backbones.of(pipe), "text_encoder", lambda state, ids: 2 * state, grip)
+        after = what_the_layers_read(pipe, draw)
+        assert all(torch.allclose(2 * b, a, atol=1e-5) for b, a in zip(before, after))
+        grip.release()
+        assert all(torch.equal(b, a) for b, a in zip(before, what_the_layers_read(pipe, draw)))
 
 
 def test_an_edit_of_the_output_survives_offloading_that_came_first(pipe, draw):

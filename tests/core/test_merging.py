@@ -156,7 +156,7 @@ def test_a_network_learns_to_merge_pairs_and_merges_others_from_its_file(pipe, t
     from diffusers_persona import schemes
 
     with pytest.raises(PersonaError, match="needs its trained network"):
-        merge(two, pipe, how="lora-rar")
+        merge(two, pipe, how="lora-rar", network=None)
     curve = []
     network = schemes.train_merging_network(
         pipe,
@@ -233,3 +233,17 @@ def test_neurons_of_two_concepts_become_their_union(pipe, learned):
     with runs[0].attach(pipe), runs[1].attach(pipe):
         side_by_side = weights(pipe)
     assert all(torch.equal(value, side_by_side[name]) for name, value in weights(pipe, both).items())
+
+
+def test_two_ed_loras_become_one_model_that_knows_both_words(pipe, learned, draw, tmp_path):
+    first = learned(pipe, "mix-of-show", token="<one>", noun="dog", seed=0, rank=2)
+    second = learned(pipe, "mix-of-show", token="<two>", noun="cat", seed=1, rank=2)
+    numbers = dict(steps=1, rows=64, iterations=10, text_iterations=20, prompts=("a {phrase}",))
+    both = merge([first, second], pipe, how="gradient_fusion", **numbers)
+    assert [space.kind for space in both.spaces] == ["p_plus", "p_plus", "weights"]
+    assert any(name.startswith("2.weights.text_encoder.") for name in both.tensors)
+    both = Concept.from_pretrained(both.save_pretrained(tmp_path / "both"))
+    base = draw(pipe)
+    with both.attach(pipe):
+        assert (draw(pipe, "a photo of <one>") != draw(pipe, "a photo of <two>")).any()
+    assert (draw(pipe) == base).all()

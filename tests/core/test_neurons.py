@@ -6,7 +6,7 @@ import torch
 from diffusers_persona import Concept, PersonaError, spaces
 from diffusers_persona.backbones import of
 from diffusers_persona.functional.neurons import select, shut_off, union
-from diffusers_persona.spaces.neurons import neuron_fractions
+from diffusers_persona.spaces import neuron_fractions
 
 
 @pytest.mark.evidence(level="parity", recipe="cones")
@@ -19,7 +19,7 @@ def test_weights_whose_scale_the_loss_wants_lower_are_the_neurons():
 
 @pytest.mark.evidence(level="parity", recipe="cones")
 def test_learning_accumulates_the_gradient_of_the_scale(pipe):
-    """A step of gradient descent on u, W exp(u), is the paper's W (1 - rho W dL/dW) to first order; -u / rho the sum."""
+    """A step of descent on u, W exp(u), is the paper's W (1 - rho W dL/dW) to first order, and -u / rho the sum."""
     host = of(pipe).private_clone()
     learner = spaces.ConceptNeurons().prepare(host, spaces.Subject(token="sks", noun="dog"))
     path, rho = next(iter(learner.parameters)), 1e-3
@@ -71,7 +71,8 @@ def test_the_union_of_masks():
 
 def test_a_learned_concept_is_a_list_of_neurons_and_tells_where_it_lives(pipe, learned):
     concept = learned(pipe, "cones", fraction=0.05)
-    total = sum(pipe.unet.get_submodule(f"{name}.{part}").weight.numel() for name in of(pipe).attention_layers("cross") for part in ("to_k", "to_v"))  # fmt: skip
+    names = spaces.KeyWeights().names(of(pipe))
+    total = sum(pipe.unet.get_parameter(name.removeprefix("unet.")).numel() for name in names)
     assert 0 < sum(len(v) for v in concept.tensors_of(0).values()) <= 0.05 * total
     fractions = neuron_fractions(concept, pipe)
     assert set(fractions) == {key.removesuffix(".neurons") for key in concept.tensors_of(0)}

@@ -48,7 +48,7 @@ def test_a_kernel_is_rotated_as_a_row():
 
 @pytest.mark.evidence(level="parity", recipe="boft")
 def test_the_butterfly_brings_half_blocks_together():
-    """Width 8, four blocks of two: at level 1 in runs of four entries the even halves come first, then the odd ones."""
+    """Width 8, four blocks of two: at level 1 in runs of four entries the even halves come first, the odd ones last."""
     assert butterfly(8, 4, 0).tolist() == list(range(8))
     assert butterfly(8, 4, 1).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
     assert butterfly(8, 4, 2).tolist() == [0, 2, 4, 6, 1, 3, 5, 7]

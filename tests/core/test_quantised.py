@@ -18,8 +18,8 @@ def test_quantisation_on_values_by_hand():
 
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.evidence(level="parity", recipe="ryu-tuneqdm")
-def test_an_integer_is_at_most_half_a_step_away(bits):
-    """For linear layers and kernels: about scale / 2, at the ends of the range up to one more half by the zero point."""
+def test_quantised_weights_are_at_most_one_step_away(bits):
+    """For linear layers and kernels: half a scale, and at the ends of the range up to one more by the zero point."""
     for weight in (torch.randn(6, 9), torch.randn(4, 3, 3, 3)):
         centred, scales = quantise(weight, bits)
         whole = rescaled(centred, scales, torch.ones(weight.shape[1]))

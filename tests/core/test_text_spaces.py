@@ -120,9 +120,7 @@ def test_the_learned_residual_is_the_mean_change_of_the_word_over_the_templates(
     with torch.no_grad():
         for parameter in learner.parameters.values():
             parameter.add_(0.05)
-    changes = [
-        (text(clone, p) - text(of(pipe), p))[places(clone, p, "dog")] for p in ("a dog", "the red dog")
-    ]
+    changes = [(text(clone, p) - text(of(pipe), p))[places(clone, p, "dog")] for p in ("a dog", "the red dog")]
     assert torch.allclose(learner.tensors()["text_encoder.residual"], sum(changes) / 2, atol=1e-5)
 
 
@@ -262,9 +260,7 @@ def test_each_prompt_is_encoded_by_an_encoder_tuned_toward_the_pictures(pipe):
     host, embedding = of(pipe), torch.randn(1, 8, generator=RNG)
     projection = torch.randn(32, 8, generator=RNG)
     empty = text(host, "")
-    grip = attached(
-        host, spaces.TunedText(updates=3, lr=1e-2), {"embedding": embedding, "projection": projection}
-    )
+    grip = attached(host, spaces.TunedText(updates=3, lr=1e-2), {"embedding": embedding, "projection": projection})
     found = text(host, "a red dog")
     assert torch.equal(text(host, ""), empty)
     grip.release()

@@ -65,7 +65,7 @@ def test_plain_pictures_are_no_style_and_pictures_of_one_style_are_alike():
     asked = [expectation("sepia", 0)] * 5
     plain = [making.open_picture(path) for path in host.concept("hedgehog").references]
     assert min(row["fidelity"] for row in scorer.score(references, asked)) > 0.5
-    assert max(row["fidelity"] for row in scorer.score(plain, asked)) < 0.3
+    assert max(row["fidelity"] for row in scorer.score(plain, asked)) < 0.5
 
 
 def test_a_concept_with_fewer_pictures_is_that_concept():

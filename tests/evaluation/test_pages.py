@@ -35,7 +35,7 @@ def test_the_scoreboard_names_what_its_figures_hang_on(rows):
         "instruments0",
         "2 seeds",
         "25 steps",
-        "c7 (person)",
+        "person: c6, c7",
         "a processor",
         "95 %",
         "RGB (128, 128, 128)",

@@ -81,6 +81,7 @@ def tiny_host() -> Host:
         class_pictures=lambda concept: None,
         base_fingerprint="tiny",
         instruments_fingerprint="tiny",
+        style_centre=lambda: None,
         masking="the background is filled with gray",
     )
 

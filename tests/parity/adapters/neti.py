@@ -5,7 +5,7 @@ from diffusers.models.attention_processor import Attention
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from diffusers_persona.functional import space_time
-from diffusers_persona.spaces.late_text import SplitValues, _register
+from diffusers_persona.spaces.late_hooks import SplitValues, register
 
 RECIPE = "neti"
 
@@ -34,6 +34,7 @@ def mapper(config, t):
     }
 
 
+@torch.no_grad()
 def text_encoder(config, t):
     weights, ids, size = _under(t, "weights/"), t["input_ids"], config["text config"]
     encoder = CLIPTextModel(
@@ -65,9 +66,9 @@ def attention(config, t):
     block.attn2 = Attention(**size)
     block.attn2.load_state_dict(_under(t, "weights/attn."))
     block.forward = lambda hidden, mask, text: block.attn2(hidden, encoder_hidden_states=text)
-    _register(block, SplitValues())
+    register(block, SplitValues())
     text = t["context"].clone()
-    text._persona_values = t["context_bypass"]
+    vars(text)["_persona_values"] = t["context_bypass"]
     return {
         "hidden_states": block(t["hidden_states"], None, text),
         "next_idx": torch.tensor([(config["this_idx"] + 1) % 16]),

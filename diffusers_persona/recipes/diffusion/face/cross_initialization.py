@@ -12,7 +12,7 @@ from ....recipe import Recipe, recipe
     paper="2312.15905",
     code="lyuPang/CrossInitialization",
     licence="MIT",
-    departures="our own list of names; the official rate 6.25e-4 is multiplied by the batch of 8, lr is the final rate",
+    departures="our own list of names; the official rate 6.25e-4 times its batch of 8 is lr here",
     miniature=dict(names="toybox", steps=150, lr=5e-2, batch_size=4),
     pictures=1,
     promise=(("editable", "textual-inversion"), ("faster", "textual-inversion")),

@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="none stated",
     departures="steps in place of 32 epochs; no face detector: faces are taken as the pictures show them, so give "
     "pictures of the face and an ArcFace network with face=; the negative's identity is seen on its decoded latents",
-    miniature=dict(rank=8, steps=150, lr=2e-3, batch_size=2, prior_count=32),
+    miniature=dict(rank=8, steps=150, lr=2e-3, batch_size=2, prior_count=32, identity_weight=0.1, identity_rows=1),
     promise=("faithful", "lora"),
 )
 def id_booth(
@@ -29,6 +29,7 @@ def id_booth(
     identity_weight=1.0,
     margin=1.0,
     fade=2.0,
+    identity_rows=None,
     face=None,
     weight_decay=1e-2,
 ):
@@ -44,7 +45,7 @@ def id_booth(
             losses=[
                 losses.Denoising(),
                 losses.PriorPreservation(weight=prior_weight, count=prior_count),
-                losses.Identity(weight=identity_weight, margin=margin, fade=fade, face=face),
+                losses.Identity(weight=identity_weight, margin=margin, fade=fade, rows=identity_rows, face=face),
             ],
         ),
         scheme=schemes.Prompting(),

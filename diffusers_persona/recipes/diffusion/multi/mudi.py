@@ -11,10 +11,10 @@ from ....recipe import Recipe, recipe
     backbones=("sd", "sdxl"),
     paper="2404.04243",
     code="agwmon/MuDI",
-    departures="masks are the caller's, not SAM's; class pictures are not mixed. The code's default loss is that of DCO "
+    departures="masks are the caller's, not SAM's; class pictures are not mixed. The code's default loss is DCO's "
     "(preference=1, denoising=0), the paper's the denoising loss. Unverified: sizes of the pieces; the start of "
     "sampling from a collage (schemes.collage_start)",
-    miniature=dict(rank=8, steps=150, lr=2e-3, batch_size=4, accumulation=1, prior_count=32, prior_weight=0.0),
+    miniature=dict(rank=8, steps=110, lr=2e-3, batch_size=4, accumulation=1, prior_count=32, prior_weight=0.0),
     learns="several",
     masks=True,
 )

@@ -16,7 +16,7 @@ from ....recipe import Recipe, recipe
     "together their shifts add up; normalisation layers as in the unofficial code (a matrix of one row, a rate of "
     "their own); unverified: the paper's number of steps",
     promise=("smaller", "dreambooth"),
-    miniature=dict(steps=100, lr=4e-2, lr_vectors=1e-3, batch_size=2, prior_count=32),
+    miniature=dict(steps=80, lr=7e-2, lr_vectors=1e-3, batch_size=2, prior_count=32),
 )
 def svdiff(
     *,

@@ -15,7 +15,7 @@ from ....recipe import Recipe, recipe
     departures="the blocks are SDXL's up_blocks.0.attentions.0 and .1; on other UNets the first two stacks of "
     "attention on the way up stand for them; AdamW in place of its 8-bit version",
     learns="merged",
-    miniature=dict(rank=8, steps=150, lr=3e-3, batch_size=4),
+    miniature=dict(rank=16, content_block="mid", style_block="up", steps=150, lr=2e-3, batch_size=4),
 )
 def b_lora(
     *,

@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="Apache-2.0",
     departures="the tree grows by learning again from pictures of one word; seeds are 1000 apart, and the chosen one "
     "learns from its first step again. Unverified: learning rate; 500 steps where a reading of the code has 1000",
-    miniature=dict(steps=150, lr=2e-2, batch_size=4, seeds=2, seed_steps=40, pictures=4, sampling_steps=10),
+    miniature=dict(steps=110, lr=2e-2, batch_size=4, seeds=2, seed_steps=20, pictures=4, sampling_steps=10),
     learns="object",
 )
 def inspiration_tree(

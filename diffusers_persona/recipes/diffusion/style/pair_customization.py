@@ -12,10 +12,10 @@ from ....recipe import Recipe, recipe
     paper="2408.01556",
     code="PairCustomization/PairCustomization",
     departures="both LoRAs learn from the first step on (the paper's style LoRA from step 250), and in one pass; "
-    "ordinary guidance with the style LoRA in place of style guidance; the pictures come in pairs, plain and styled",
+    "prompts have ordinary guidance, the scheme's draw has style guidance; pictures come in pairs, plain and styled",
     learns="pair",
     promise=("editable", "lora"),
-    miniature=dict(rank=8, steps=200, lr=3e-3, batch_size=4, accumulation=1),
+    miniature=dict(rank=16, steps=150, lr=8e-3, batch_size=4, accumulation=1),
 )
 def pair_customization(
     *,
@@ -25,6 +25,8 @@ def pair_customization(
     batch_size=2,
     accumulation=4,
     weight_decay=1e-2,
+    text_guidance=7.5,
+    style_guidance=4.0,
     content_prompt="a {0}",
     style_prompt="a {1} of a {0}",
 ):
@@ -42,6 +44,6 @@ def pair_customization(
             weight_decay=weight_decay,
             losses=[losses.Denoising()],
         ),
-        scheme=schemes.Prompting(),
+        scheme=schemes.RewardGuidance(text=text_guidance, concept=style_guidance),
         data=inversion.Data(prompts=inversion.prompts.Things((content_prompt, style_prompt)), parts=True),
     )

@@ -11,7 +11,7 @@ from ....recipe import Recipe, recipe
     backbones=("sd", "sdxl"),
     paper="2411.14793",
     departures="the paper's hosts are flow models; here log(signal^2 / noise^2) of a discrete schedule, whose "
-    "noisiest timestep (about -5.4) takes all draws below it; mean and deviation are the paper's. unverified: steps and lr",
+    "noisiest timestep (about -5.4) takes all draws below it. unverified: steps and lr",
     promise=("faithful", "lora"),
     miniature=dict(rank=8, mean=-3.0, steps=150, lr=2e-3, batch_size=4),
 )

@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     departures="prompt separation and the merger vectors are the paper's; columns are not chosen by their importance, "
     "and blocks are not divided between content and style",
     learns="stylised",
-    miniature=dict(rank=32, steps=150, lr=2e-3, batch_size=4),
+    miniature=dict(rank=32, steps=150, lr=1e-3, batch_size=4),
 )
 def unziplora(
     *,

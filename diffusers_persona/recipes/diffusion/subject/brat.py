@@ -11,7 +11,7 @@ from ....recipe import Recipe, recipe
     backbones=("sd", "sdxl"),
     paper="2408.04785",
     code="jamesBaker361/tex_inv_plus",
-    departures="one spare word; the paper also tries several. Unverified: learning rate and number of steps, which are "
+    departures="one spare word; the paper also tries several. Unverified: learning rate and steps, which are "
     "those of textual inversion here. The optional loss on class pictures is off",
     miniature=dict(vectors=2, steps=150, lr=2e-2, prior_count=32),
     promise=("editable", "textual-inversion"),

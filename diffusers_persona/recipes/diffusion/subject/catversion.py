@@ -17,10 +17,10 @@ from ....recipe import Recipe, recipe
     miniature=dict(steps=200, lr=2e-2, batch_size=4, layers=2, length=2),
     promise=("editable", "textual-inversion"),
 )
-def catversion(*, layers=3, length=1, bias=1.0, steps=1000, lr=5e-3, batch_size=1, weight_decay=1e-2):
+def catversion(*, layers=3, length=1, bias=1.0, deviation=1.0, steps=1000, lr=5e-3, batch_size=1, weight_decay=1e-2):
     """CatVersion: Concatenating Embeddings for Diffusion-Based Text-to-Image Personalization."""
     return Recipe(
-        space=[spaces.TextPrefix(layers=layers, length=length, bias=bias)],
+        space=[spaces.TextPrefix(layers=layers, length=length, bias=bias, deviation=deviation)],
         method=inversion.Optimization(
             steps=steps, lr=lr, batch_size=batch_size, weight_decay=weight_decay, losses=[losses.Denoising()]
         ),

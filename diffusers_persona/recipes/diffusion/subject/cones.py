@@ -13,10 +13,11 @@ from ....recipe import Recipe, recipe
     code="ali-vilab/Cones (no code); Gothos/Cones (unofficial)",
     licence="MIT",
     departures="the paper's threshold on the accumulated gradient is unknown: a fraction of the weights is taken; "
-    "the scale's update is exact in its logarithm, the paper's to first order; the further fine-tuning of masked "
-    "models for three concepts and more is left out; unverified: 1000 steps, the rate 2e-5",
+    "the scale's update is exact in its logarithm, the paper's to first order; on miniature hosts a high rate lets "
+    "the scales really fall before they are chosen; no fine-tuning of masked models for three concepts and more; "
+    "unverified: 1000 steps, the rate 2e-5",
     promise=("smaller", "dreambooth"),
-    miniature=dict(steps=60, batch_size=4, prior_count=32),
+    miniature=dict(fraction=0.002, steps=80, lr=30.0, batch_size=4, prior_weight=0.0),
 )
 def cones(
     *,

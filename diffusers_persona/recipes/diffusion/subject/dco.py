@@ -16,7 +16,18 @@ from ....recipe import Recipe, recipe
     miniature=dict(rank=8, steps=100, lr=2e-3, text_lr=1e-2, batch_size=4, beta=20.0),
     promise=(("editable", "lora"), ("remembers", "lora")),
 )
-def dco(*, rank=32, steps=2000, lr=5e-5, text_lr=5e-6, batch_size=1, beta=1000.0, weight_decay=1e-2):
+def dco(
+    *,
+    rank=32,
+    steps=2000,
+    lr=5e-5,
+    text_lr=5e-6,
+    batch_size=1,
+    beta=1000.0,
+    text_guidance=5.0,
+    concept_guidance=5.0,
+    weight_decay=1e-2,
+):
     """Direct Consistency Optimization for Compositional Text-to-Image Personalization."""
     return Recipe(
         space=[spaces.Word(init="noun", keep_norm=True), spaces.LowRank(rank=rank)],
@@ -27,6 +38,6 @@ def dco(*, rank=32, steps=2000, lr=5e-5, text_lr=5e-6, batch_size=1, beta=1000.0
             weight_decay=weight_decay,
             losses=[losses.ConsistencyPreference(beta=beta)],
         ),
-        scheme=schemes.Prompting(with_noun=False),
+        scheme=schemes.RewardGuidance(with_noun=False, text=text_guidance, concept=concept_guidance),
         data=inversion.Data(prompts=inversion.prompts.Captions("a photo of a {phrase}")),
     )

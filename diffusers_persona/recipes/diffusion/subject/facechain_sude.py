@@ -12,8 +12,8 @@ from ....recipe import Recipe, recipe
     paper="2403.06775",
     code="modelscope/facechain",
     licence="Apache-2.0 (the repository's; that of the sub-folder is unverified)",
-    departures="the loss is the mean over the rows of a batch; the official batch is one picture. Unverified: the number "
-    "of steps",
+    departures="the loss is the mean over the rows of a batch; the official batch is one picture. Unverified: the "
+    "number of steps",
     miniature=dict(steps=100, lr=2e-4, batch_size=4, prior_count=32),
     promise=("editable", "dreambooth"),
 )
@@ -35,7 +35,5 @@ def facechain_sude(
             ],
         ),
         scheme=schemes.Prompting(),
-        data=inversion.Data(
-            prompts=inversion.prompts.Fixed("photo of a {phrase}"), prior_prompt="photo of a {noun}"
-        ),
+        data=inversion.Data(prompts=inversion.prompts.Fixed("photo of a {phrase}"), prior_prompt="photo of a {noun}"),
     )

@@ -13,9 +13,18 @@ from ....recipe import Recipe, recipe
     code="feizc/Gradient-Free-Textual-Inversion",
     licence="none stated (its copy of pycma: BSD)",
     departures="our own CMA-ES without negative weights, its mean is the concept; principal directions are scaled by "
-    "the table's spread along each; our own class words (213) and four sentences for each; one loss for all candidates "
-    "of a generation comes from one batch of pictures",
-    miniature=dict(dimensions=24, steps=40, population=12, batch_size=4, nouns="toybox", sharpness=30.0, sigma=0.5),
+    "the table's spread along each; our own class words (213) and four sentences for each; the candidates of a "
+    "generation are judged on one batch of pictures",
+    miniature=dict(
+        dimensions=24,
+        projection="nouns",
+        nouns="toybox",
+        sharpness=30.0,
+        steps=40,
+        population=12,
+        sigma=0.5,
+        batch_size=4,
+    ),
 )
 def gradient_free_ti(
     *,

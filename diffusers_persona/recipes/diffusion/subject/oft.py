@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="MIT",
     departures="the official script runs up to 10005 steps and picks a checkpoint; constraint=6e-5 makes it COFT",
     promise=("remembers", "lora"),
-    miniature=dict(steps=120, lr=2e-3, batch_size=2, prior_count=32),
+    miniature=dict(steps=100, lr=1e-3, batch_size=2, prior_count=32),
 )
 def oft(
     *,

@@ -32,9 +32,7 @@ def palp(
     weight_decay=1e-2,
 ):
     """PALP: Prompt Aligned Personalization of Text-to-Image Models."""
-    align = losses.PromptAlignment(
-        target=target, weight=alignment, target_guidance=target_guidance, guidance=guidance
-    )
+    align = losses.PromptAlignment(target=target, weight=alignment, target_guidance=target_guidance, guidance=guidance)
     return Recipe(
         space=[spaces.Word(init="noun"), spaces.LowRank(rank=rank)],
         method=inversion.Optimization(

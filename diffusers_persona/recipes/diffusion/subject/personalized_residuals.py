@@ -10,8 +10,8 @@ from ....recipe import Recipe, recipe
     category="subject",
     backbones=("sd", "sdxl"),
     paper="2405.12978",
-    departures="plain sampling, which the paper allows: the residual acts everywhere, not only where the "
-    "concept's attention is. unverified: the rank (5 % of the width gives the paper's 1.2 million parameters on "
+    departures="prompts have plain sampling, the scheme's draw has localized sampling. unverified: the median as its "
+    "threshold; the rank (5 % of the width gives the paper's 1.2 million parameters on "
     "SD 1.4), lr and batch",
     promise=(("faster", "dreambooth"), ("smaller", "dreambooth")),
     miniature=dict(rank=0.1, steps=150, lr=5e-3, batch_size=4),
@@ -35,6 +35,6 @@ def personalized_residuals(
             weight_decay=weight_decay,
             losses=[losses.Denoising()],
         ),
-        scheme=schemes.Prompting(with_noun=True),
+        scheme=schemes.LocalizedResiduals(with_noun=True),
         data=inversion.Data(prompts=inversion.prompts.Neutral()),
     )

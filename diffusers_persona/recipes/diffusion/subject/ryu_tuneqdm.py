@@ -12,10 +12,10 @@ from ....recipe import Recipe, recipe
     paper="2401.04339",
     code="ugonfor/TuneQDM",
     licence="none stated",
-    departures="integers are computed with as floats, so learning does not save the memory that integer kernels would; "
+    departures="integers are computed with as floats, so learning saves no memory as with integer kernels; "
     "each picture of a batch uses the scales of its own timestep, in the official code all use the first one's",
     promise=("smaller", "dreambooth"),
-    miniature=dict(steps=150, lr=1e-4, batch_size=4, prior_count=32),
+    miniature=dict(steps=120, lr=1.2e-4, batch_size=4, prior_count=32),
 )
 def ryu_tuneqdm(
     *,

@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="none stated",
     departures="one prompt, 'a photo of <token> <noun>', in place of the bare '<token> <noun>'",
     miniature=dict(
-        side=64, patch=16, width=128, layers=2, heads=4, rank=8, word_steps=60, both_steps=60, word_lr=1e-3, lr=2e-3
+        side=64, patch=16, width=128, layers=2, heads=4, rank=8, word_steps=50, both_steps=50, word_lr=1e-3, lr=2e-3
     ),
     pictures=1,
     masks=True,

@@ -31,7 +31,16 @@ CHANGES = (
     promise=(("editable", "dreambooth"), ("smaller", "dreambooth")),
 )
 def textboost(
-    *, rank=4, steps=250, lr=5e-5, word_lr=1e-3, batch_size=8, preservation=0.1, change=0.8, drop=0.1, weight_decay=1e-2
+    *,
+    rank=4,
+    steps=250,
+    lr=5e-5,
+    word_lr=1e-3,
+    batch_size=8,
+    preservation=0.1,
+    change=0.8,
+    drop=0.1,
+    weight_decay=1e-2,
 ):
     """TextBoost: Towards One-Shot Personalization of Text-to-Image Models via Fine-tuning Text Encoder."""
     projections = ("q_proj", "k_proj", "v_proj")
@@ -50,7 +59,8 @@ def textboost(
             losses=[
                 losses.Denoising(),
                 losses.KnowledgePreservation(
-                    weight=preservation, prompts=("a photo of a {noun}", "a {noun}", "the {noun}", "a picture of a {noun}")
+                    weight=preservation,
+                    prompts=("a photo of a {noun}", "a {noun}", "the {noun}", "a picture of a {noun}"),
                 ),
             ],
         ),
