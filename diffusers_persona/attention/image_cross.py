@@ -77,7 +77,7 @@ class Sight:
         spotter: finds the concept's word.
         strength: the scale now; 0 for no look at all.
         learned: whether the crossings are being learned; else they follow the host's device and precision.
-        words: path -> attention of the reference to the word and to the end of the text, each [B, M]; of the last look.
+        words: path -> the last look's attention to the word and to the end of the text, each [B, M].
     """
 
     def __init__(
@@ -118,13 +118,14 @@ class Sight:
 
 
 class ImageCrossSite(Hook):
-    """All sights on one denoiser: before each forward pass each looks at its reference; blocks then ask `after`."""
+    """All sights on one denoiser: before a forward pass each looks at its reference; blocks then ask `after`."""
 
     def __init__(self, denoiser: nn.Module):
         self.denoiser = denoiser
         self.sights: list[tuple[tuple, Sight]] = []
         self.looking: Sight | None = None
-        self.handle = denoiser.register_forward_pre_hook(self, with_kwargs=True)
+        # Before late text takes its ids off the states: the look is a whole pass of its own, with late text in it.
+        self.handle = denoiser.register_forward_pre_hook(self, with_kwargs=True, prepend=True)
 
     @classmethod
     def of(cls, denoiser: nn.Module) -> ImageCrossSite:
@@ -139,15 +140,14 @@ class ImageCrossSite(Hook):
         given = dict(zip(("sample", "timestep", "encoder_hidden_states", "class_labels"), args)) | kwargs
         options = {name: given[name] for name in _OF_THE_CALL if given.get(name) is not None}
         try:
-            for _, self.looking in self.sights:
-                self.looking.look(
-                    denoiser, given["sample"], given["timestep"], given["encoder_hidden_states"], options
-                )
+            for _, sight in self.sights:
+                self.looking = sight
+                sight.look(denoiser, given["sample"], given["timestep"], given["encoder_hidden_states"], options)
         finally:
             self.looking = None
 
     def after(self, path: str, tokens: Tensor) -> Tensor:
-        """What goes on behind block `path`: in a look the tokens are noted, otherwise every sight adds its crossing."""
+        """What goes on behind block `path`: in a look the tokens are noted, else every sight adds its crossing."""
         if self.looking is not None:
             self.looking.tokens[path] = tokens
             return tokens

@@ -132,7 +132,7 @@ class NoteSize(ModelHook):
 
 
 def guide(host, region: Region, grip: Grip):
-    """Guides the words of `region` as long as `grip` holds; the hooks come with the first region and go with the last."""
+    """Guides the words of `region` as long as `grip` holds; hooks come with the first one and go with the last."""
     first = host.denoiser.conv_in
     hook = HookRegistry.check_if_exists_or_initialize(first).get_hook(NoteSize.name)
     layout = hook.layout if hook is not None else Layout(host)

@@ -47,7 +47,7 @@ class AttentionView:
         return mean.view(len(mean), wanted, wanted, -1)
 
     def whole(self, side: int | None = None) -> Tensor:
-        """Mean over heads and ALL layers, maps of other sizes resized, [B, side, side, L]; None for the largest side."""
+        """Mean over heads and ALL layers, maps resized to `side` (None: the largest), [B, side, side, L]."""
         side = side or max(self.sides)
         means = [self.mean(own).permute(0, 3, 1, 2) for own in self.sides]
         counts = [sum(math.isqrt(maps.shape[2]) == own for maps in self.layers.values()) for own in self.sides]

@@ -36,6 +36,7 @@ def merge(
     ] = None,
     numbers: options.Numbers = None,
     seed: options.Seed = 0,
+    precision: options.Precision = "fp32",
     device: options.Device = "auto",
 ) -> None:
     """Make one concept of several.
@@ -61,7 +62,7 @@ def merge(
 
     chosen = options.assignments(numbers)
     loaded = open_concepts(concepts)
-    pipe = open_base(base or base_of(loaded), device=device, precision="fp32")
+    pipe = open_base(base or base_of(loaded), device=device, precision=precision)
     with progress() as bar:
         task = bar.add_task("merging", total=None)
         merged = join(

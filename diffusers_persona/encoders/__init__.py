@@ -1,1 +1,1 @@
-"""Image, face and text encoders, by the role that they have beside a host, and the networks that map their features."""
+"""Image, face and text encoders, by their role beside a host, and the networks that map their features."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -106,16 +107,17 @@ def _toybox() -> FaceEncoder:
     from ..toybox.instruments.geometry import FACE_SIDE, SIZE
     from ..toybox.instruments.segmenter import foreground_logits
 
-    loaded = instruments.load()
+    shared = instruments.load()
+    network, segmenter = copy.deepcopy(shared._face), copy.deepcopy(shared._segmenter)  # they move with the pixels
 
     def crop(pixels: Tensor) -> tuple[Tensor, Tensor]:
         small = pixels if pixels.shape[-1] == SIZE else resized(pixels, SIZE)
         with torch.no_grad():
-            covered = foreground_logits(loaded._segmenter.to(small.device), small.clamp(-1, 1))[:, 0] > 0
+            covered = foreground_logits(segmenter.to(small.device), small.clamp(-1, 1))[:, 0] > 0
         boxes, found = zip(*(head_box(each) for each in covered))
         return cut(small, torch.tensor(boxes, device=small.device), FACE_SIDE), torch.tensor(found).to(small.device)
 
-    return FaceEncoder(loaded._face, crop)
+    return FaceEncoder(network, crop)
 
 
 def head_box(covered: Tensor) -> tuple[tuple[float, float, float, float], bool]:

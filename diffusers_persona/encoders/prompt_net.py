@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -25,11 +23,18 @@ class PromptNet(nn.Module):
         seed: of the first weights.
     """
 
+    conv_in: nn.Module
+    time_proj: nn.Module
+    time_embedding: nn.Module
+    down_blocks: nn.ModuleList
+    mid_block: nn.Module
+
     def __init__(self, denoiser, side: int, seen: int, first: dict[str, Tensor], *, pooled: int = 128, seed: int = 0):
         super().__init__()
-        self.time_proj = copy.deepcopy(denoiser.time_proj)
-        for name in ("time_embedding", "conv_in", "down_blocks", "mid_block"):
-            setattr(self, name, copy.deepcopy(getattr(denoiser, name)))
+        fresh = type(denoiser).from_config(denoiser.config)  # without the hooks that words have put on the denoiser
+        fresh.load_state_dict(denoiser.state_dict())
+        for name in ("time_proj", "time_embedding", "conv_in", "down_blocks", "mid_block"):
+            setattr(self, name, getattr(fresh, name))
         width = denoiser.config.block_out_channels[0]
         channels, sides = _levels(denoiser, side)
         with torch.random.fork_rng(devices=[]):

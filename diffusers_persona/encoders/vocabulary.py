@@ -24,6 +24,8 @@ class WordSum(nn.Module):
         seed: of the first weights.
     """
 
+    rows: Tensor
+
     def __init__(
         self, rows: Tensor, norm: float, *, hidden: int, take, explain: int, explain_weight: float, seed: int
     ):

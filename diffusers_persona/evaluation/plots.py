@@ -9,7 +9,9 @@ from diffusers_persona.files import write_whole
 
 from .summary import FIDELITY, METRICS, OBEDIENCE, Summary
 
-COLOURS = ("#2563eb", "#d9480f", "#2b8a3e", "#9c36b5", "#0b7285", "#c2255c", "#5f3dc4", "#8d6e00")
+COLOURS = (
+    "#2563eb", "#d9480f", "#2b8a3e", "#9c36b5", "#0b7285", "#c2255c", "#8d6e00", "#495057", "#6b3fa0", "#00897b"
+)  # fmt: skip
 LINE = 0.17
 """Height of a line of names, in inches."""
 TITLES = {OBEDIENCE: "share of what the prompt asks", FIDELITY: "likeness (foreground, style or relation)"}

@@ -100,12 +100,13 @@ def _introduction(rows: Sequence[Mapping[str, Any]], summaries: Sequence[Summary
     settings, machine, versions = learned[0]["settings"], learned[0]["machine"], learned[0]["versions"]
     by_kind: dict[str, list[str]] = {}
     for kind, name in concepts:
-        by_kind.setdefault(kind, []).append(name)
+        if "@" not in name:
+            by_kind.setdefault(kind, []).append(name)
     names = "; ".join(f"{kind}: {', '.join(group)}" for kind, group in by_kind.items())
     seeds = max(summary.seeds for summary in summaries)
     return (
-        f"{len(concepts)} held-out concepts of the Toybox, never seen in training: {names}. Each recipe learns each "
-        f"concept from its reference pictures with {seeds} seed{'s' * (seeds > 1)}, and generates "
+        f"{sum(map(len, by_kind.values()))} held-out concepts of the Toybox, never seen in training: {names}. Each "
+        f"recipe learns the concepts that it is for from their reference pictures with {seeds} seed{'s' * (seeds > 1)}, and generates "
         f"{settings['images_per_prompt']} picture{'s' * (settings['images_per_prompt'] > 1)} of each of "
         f"{max(len(row['prompts']) for row in rows)} prompts ({settings['steps']} steps, guidance "
         f"{settings['guidance']:g}). Brackets are 95 % bootstrap intervals over concepts. "
@@ -214,7 +215,8 @@ def _legend(rows: Sequence[Mapping[str, Any]]) -> str:
         "- Recipes are held to the concepts that they are for. `person@1`: from one picture. Rows *to compare*: plain "
         "methods on the same board. `several`: two things in the same pictures; `stylised`: a thing and a style from "
         "one picture; `pair`: a style from a plain and a styled picture; `merged`: a thing and a style, learned one "
-        "by one; `portrait`: a person and a style, from pictures of each. A method that learns one thing at a time learns these one after the other.\n"
+        "by one; `portrait`: a person and a style, from pictures of each. A method that learns one thing at a time "
+        "learns these one after the other.\n"
         "- Style likeness: cosine of the statistics of early feature maps, less what plain pictures have in common.\n"
         "- PRES: likeness of pictures of the class word, made with the concept attached, to the concept. References' "
         "backgrounds: share of the pictures of the bare phrase that show one.\n"

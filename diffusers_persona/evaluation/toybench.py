@@ -111,7 +111,8 @@ def render(
     boards = {entry.id: board_name(entry) for entry in entries}
     kept = promises.outcomes(entries, rows)
     docs = Path(docs)
-    plots.pareto(summaries, docs / "images" / "pareto.png", families=boards)
+    learns = {recipe: board.partition("@")[0] for recipe, board in boards.items()}
+    plots.pareto(summaries, docs / "images" / "pareto.png", families=learns)
     page = docs / "scoreboard.md"
     tables.write_scoreboard(rows, summaries, page, boards=boards, promises=kept)
     if evidence := evidence or levels.checkout_evidence():

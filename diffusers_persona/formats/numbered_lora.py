@@ -49,8 +49,7 @@ def _names(contents: Contents) -> dict[str, str]:
     Raises:
         PersonaError: naming the key whose width does not fit its place in the walk.
     """
-    classes = json.loads(contents.metadata.get("unet", '["CrossAttention", "Attention", "GEGLU"]'))
-    layers, found = _unet_layers(classes), {}
+    layers, found = _unet_layers(_classes(contents)), {}
     for key, info in contents.infos.items():
         match = KEY.fullmatch(key)
         if match is None:
@@ -60,13 +59,23 @@ def _names(contents: Contents) -> dict[str, str]:
             path = f"text_model.encoder.layers.{number // 4}.self_attn.{_TEXT[number % 4]}"
         else:
             path, width = layers[number] if number < len(layers) else ("", 0)
-            if not path or (part == "down" and width not in (None, info.shape[1])):
+            if not path or (part == "down" and width not in (None, info.shape[-1])):
                 raise PersonaError(
-                    f"{contents.path}: key {key!r} (shape {list(info.shape)}) does not fit layer {number} of an SD 1.x "
-                    f"or 2.x UNet ({path or 'there is none'}); convert the file with the script that wrote it"
+                    f"{contents.path}: key {key!r} (shape {list(info.shape)}) does not fit layer {number} of an SD "
+                    f"1.x or 2.x UNet ({path or 'there is none'}); convert the file with the script that wrote it"
                 )
         found[f"{match['component']}.{path}.lora.{part}.weight"] = key
     return found
+
+
+def _classes(contents: Contents) -> list[str]:
+    """Names of the module classes whose layers the file holds; by default those of the scripts' default."""
+    try:
+        classes = json.loads(contents.metadata.get("unet", "null"))
+    except (ValueError, RecursionError):
+        classes = None
+    stated = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    return classes if stated else [*_ATTENTION, *_FEED_FORWARD]
 
 
 def load(contents: Contents, hints: Hints) -> Loaded:

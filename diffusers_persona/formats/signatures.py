@@ -37,11 +37,11 @@ OWN = (
 FORMATS = (
     Format(
         kind="oft",
-        title="OFT",
+        title="OFT (kohya, LyCORIS)",
         layout="`oft_blocks`, `oft_diag`, `oft_r`",
         recognise=by_keys(r"oft_(blocks|diag|r)\b"),
-        refusal="orthogonal weights are not loaded yet",
-        next_step="use PEFT's OFT",
+        refusal="it turns the outputs of layers; only files that turn inputs are loaded",
+        next_step="give a file of the official code or of PEFT",
     ),
     Format(
         kind="single-file",

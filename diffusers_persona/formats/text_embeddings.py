@@ -378,8 +378,8 @@ FORMATS = (
     ),
     Format(
         title="Textual Inversion embedding (a bare tensor)",
-        layout="one tensor `[d]` or `[n, d]`; the word is given with `token=`. `[1, n, d]` is HiPer's embedding; what else "
-        "it may be, `space=` says (`text_residual`, `tuned_text`)",
+        layout="one tensor `[d]` or `[n, d]`; the word is given with `token=`. `[1, n, d]` is HiPer's embedding; what "
+        "else it may be, `space=` says (`text_residual`, `tuned_text`)",
         recognise=is_bare,
         **(_COMMON | {"load": load_bare}),
     ),

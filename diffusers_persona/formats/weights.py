@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import PersonaError
 from .base import Format, Hints, Loaded, LoadReport
 from .names import spellings
+from .pipeline_words import take_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,7 @@ def load(contents: Contents, hints: Hints) -> Loaded:
 
 
 def load_pipeline(folder: Path, hints: Hints) -> tuple[list[Contents], Loaded]:
-    """The weights of a fine-tuned pipeline's folder that differ from the base's, and the files that hold them.
+    """The weights of a fine-tuned pipeline's folder that differ from the base's, its words, and the files of both.
 
     Raises:
         PersonaError: when the folder lacks a network of the base, or a weight does not fit it.
@@ -54,7 +55,8 @@ def load_pipeline(folder: Path, hints: Hints) -> tuple[list[Contents], Loaded]:
             raise PersonaError(f"{folder / name}: no .safetensors file, other than in the pipeline given as base=")
         files += parts
         networks[name] = {key: value for part in parts for key, value in part.tensors.items()}
-    return files, _loaded(networks, hints, folder)
+    words = take_words(folder, host, networks, hints)
+    return files, _loaded(networks, hints, folder, words)
 
 
 def _shards(folder: Path) -> Iterable[Path]:
@@ -64,9 +66,9 @@ def _shards(folder: Path) -> Iterable[Path]:
     return plain or found
 
 
-def _loaded(networks: dict[str, dict[str, Tensor]], hints: Hints, path) -> Loaded:
+def _loaded(networks: dict[str, dict[str, Tensor]], hints: Hints, path, words=None) -> Loaded:
     from .. import backbones
-    from ..spaces import Weights
+    from ..spaces import Weights, Word
 
     host = backbones.of(hints.base)
     changed: dict[str, Any] = {}
@@ -76,13 +78,21 @@ def _loaded(networks: dict[str, dict[str, Tensor]], hints: Hints, path) -> Loade
         changed |= {f"{name}.{key}": value for key, value in own.items()}
         used = tuple(f"{name}.{key}" for key in tensors if key not in unused)
         report += LoadReport(matched=used, unused=tuple(f"{name}.{key}" for key in unused), missing=tuple(missing))
-    if not changed:
+    if not changed and not words:
         raise PersonaError(f"{path}: every weight is the base's own; give the pipeline it was learned from with base=")
-    text = any(key.partition(".")[0] in host.encoder_names for key in changed)
+    spaces, tensors = [], {}
+    for token, vectors in (words or {}).items():
+        tensors |= {f"{len(spaces)}.word.{name}.embedding": rows for name, rows in vectors.items()}
+        spaces.append(Word(vectors=len(next(iter(vectors.values()))), token=token))
+    if changed:
+        text = any(key.partition(".")[0] in host.encoder_names for key in changed)
+        tensors |= {f"{len(spaces)}.weights.{key}": value for key, value in changed.items()}
+        spaces.append(Weights(text_encoders=text))
     return Loaded(
-        spaces=[Weights(text_encoders=text)],
-        tensors={f"0.weights.{key}": value for key, value in changed.items()},
+        spaces=spaces,
+        tensors=tensors,
         report=report,
+        token=next(iter(words), None) if words else None,
         family=host.name,
     )
 

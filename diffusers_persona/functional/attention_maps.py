@@ -6,13 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+TINY = 1e-8  # attention to a word may underflow to 0 everywhere
+
 
 def by_maximum(maps: Tensor) -> Tensor:
     """Maps [..., h, w] divided by their own largest value; the gradient flows through the maximum, too."""
-    return maps / maps.amax((-2, -1), keepdim=True)
+    return maps / maps.amax((-2, -1), keepdim=True).clamp(min=TINY)
 
 
-def between_extremes(maps: Tensor, epsilon: float = 1e-8) -> Tensor:
+def between_extremes(maps: Tensor, epsilon: float = TINY) -> Tensor:
     """Maps [..., h, w] stretched to [0, 1]: (a - min) / (max - min + epsilon)."""
     low = maps.amin((-2, -1), keepdim=True)
     return (maps - low) / (maps.amax((-2, -1), keepdim=True) - low + epsilon)
@@ -44,10 +46,11 @@ def soft_iou(first: Tensor, second: Tensor, smooth: float = 1.0) -> Tensor:
 def otsu(maps: Tensor, levels: int = 10) -> Tensor:
     """The part of each map [B, N] that stands out, True inside.
 
-    Source: ViCo, arXiv 2306.00971, section 3.2: of `levels` thresholds 0, 1/levels, ... on the map stretched to [0, 1],
-    the first with the largest variance between the two classes. A value at the threshold is inside unless it is 0.
+    Source: ViCo, arXiv 2306.00971: of thresholds 0, 1/levels, ... on the map stretched to [0, 1], the
+    first with the largest variance between the two classes. A value at the threshold is inside unless it is 0.
     """
-    maps = (maps - maps.amin(1, keepdim=True)) / (maps.amax(1, keepdim=True) - maps.amin(1, keepdim=True))
+    low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
+    maps = (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
     thresholds = torch.arange(levels, device=maps.device, dtype=maps.dtype) / levels
     above = (maps[:, None] >= thresholds[:, None]).to(maps)
     share = above.mean(-1)
@@ -63,7 +66,7 @@ def outside(maps: Tensor, region: Tensor) -> Tensor:
 
     Source: Compositional Inversion, arXiv 2312.08048, spatial inversion (after training-free layout control).
     """
-    inside = (maps * region).sum((-2, -1)) / maps.sum((-2, -1))
+    inside = (maps * region).sum((-2, -1)) / maps.sum((-2, -1)).clamp(min=TINY)
     return ((1.0 - inside) ** 2).mean()
 
 
@@ -79,7 +82,7 @@ def box_region(box, height: int, width: int, *, like: Tensor) -> Tensor:
 def masked_squared_error(prediction: Tensor, target: Tensor, masks: Tensor) -> Tensor:
     """Mean over ALL elements of the squared difference of the masked tensors, so that small things weigh little.
 
-    Source: Break-A-Scene, arXiv 2305.16311, equation 1. Masks are [B, 1, h, w].
+    Source: Break-A-Scene, arXiv 2305.16311, masked diffusion loss. Masks are [B, 1, h, w].
     """
     masks = masks.float()
     return F.mse_loss(prediction.float() * masks, target.float() * masks)
@@ -88,7 +91,7 @@ def masked_squared_error(prediction: Tensor, target: Tensor, masks: Tensor) -> T
 def word_contrast(features: Tensor, temperature: float) -> Tensor:
     """InfoNCE of words: each is near to itself in the next row, and away from all other words of all rows.
 
-    Source: MCPL, arXiv 2310.12274, equation 3 (PromptCL).
+    Source: MCPL, arXiv 2310.12274, PromptCL.
 
     Args:
         features: text features of n words in B prompts, [B, n, d], B >= 2.

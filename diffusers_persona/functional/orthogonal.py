@@ -43,44 +43,41 @@ def triangle(matrix: Tensor) -> Tensor:
 def cayley(skewed: Tensor) -> Tensor:
     """The orthogonal matrices (I - S)(I + S)^-1 of skew S [..., b, b]. Source: OFT, section 3.3."""
     identity = torch.eye(skewed.shape[-1], dtype=skewed.dtype, device=skewed.device)
-    return torch.linalg.solve(identity + skewed, identity - skewed)  # the two factors commute
+    return 2.0 * torch.linalg.inv(identity + skewed) - identity  # I - S = 2 I - (I + S); I + S is never near singular
 
 
-def butterfly(width: int, blocks: int, level: int) -> Tensor:
-    """The order in which factor number `level` of a butterfly takes `width` entries into its blocks, [width].
+def butterfly(rows: Tensor, blocks: int, level: int, *, inverse: bool = False) -> Tensor:
+    """Rows [..., n] in the order in which factor number `level` of a butterfly takes them into its r blocks.
 
     At level 0 entries stay where they are. At level l, in each run of 2^l blocks, the half-blocks with even numbers
     come first, then those with odd ones. Source: BOFT, section 4; the permutation of PEFT.
     """
-    half, run = width // blocks // 2, 2**level * (width // blocks)
-    order = torch.arange(width)
     if level == 0:
-        return order
-    halves = order.view(width // run, run // half, half)
-    return torch.cat([halves[:, 0::2], halves[:, 1::2]], dim=1).flatten()
+        return rows
+    half, run = rows.shape[-1] // blocks // 2, 2**level
+    split = (2, run) if inverse else (run, 2)
+    return rows.unflatten(-1, (-1, *split, half)).transpose(-3, -2).flatten(-4)
 
 
 def rotate(weight: Tensor, blocks: Tensor) -> Tensor:
     """W Q^T for Q = Q_m ... Q_1, each Q_l block-diagonal in the butterfly's order of level l - 1.
 
     Args:
-        weight: W, [out, in] or [out, in, k, k]; a kernel is rotated as a row of in k k entries.
-        blocks: [m, r, b, b] with r b the length of a row.
+        weight: W, [..., out, in].
+        blocks: [..., m, r, b, b] with r b = in.
 
     Raises:
         RuntimeError: when the blocks do not fill a row.
     """
-    rows = weight.flatten(1)
-    count, side = blocks.shape[1:3]
-    if count * side != rows.shape[1]:
-        raise RuntimeError(f"a rotation of {count * side} entries on rows of {rows.shape[1]}")
-    for level, factor in enumerate(blocks):
-        order = butterfly(rows.shape[1], count, level).to(rows.device)
-        inward = rows if level == 0 else rows[:, order.argsort()]
-        parts = inward.view(len(rows), count, side).transpose(0, 1) @ factor.transpose(-1, -2)
-        outward = parts.transpose(0, 1).reshape(len(rows), -1)
-        rows = outward if level == 0 else outward[:, order]
-    return rows.view_as(weight)
+    factors, count, side = blocks.shape[-4:-1]
+    if count * side != weight.shape[-1]:
+        raise RuntimeError(f"a rotation of {count * side} entries on rows of {weight.shape[-1]}")
+    rows = weight
+    for level in range(factors):
+        parts = butterfly(rows, count, level, inverse=True).unflatten(-1, (count, side)).transpose(-3, -2)
+        turned = (parts @ blocks[..., level, :, :, :].transpose(-1, -2)).transpose(-3, -2).flatten(-2)
+        rows = butterfly(turned, count, level)
+    return rows
 
 
 def project(triangles: Tensor, limit: float) -> Tensor:
@@ -93,11 +90,10 @@ def drop(blocks: Tensor, share: float) -> Tensor:
     """Multiplicative dropout: of one factor, drawn at random, int(share r) of the r blocks become the identity.
 
     Args:
-        blocks: [m, r, b, b]. Source: BOFT, section 5; as in PEFT.
+        blocks: [n, m, r, b, b], drawn for each of the n rotations. Source: BOFT, section 5; as in PEFT.
     """
-    factors, count, side, _ = blocks.shape
-    chosen = int(torch.randint(0, factors, ()))
-    replaced = torch.randperm(count)[: int(share * count)].to(blocks.device)
-    dropped = torch.zeros(factors, count, 1, 1, dtype=torch.bool, device=blocks.device)
-    dropped[chosen, replaced] = True
+    number, factors, count, side, _ = blocks.shape
+    factor = torch.rand(number, factors).argsort(1) == 0
+    block = torch.rand(number, count).argsort(1) < int(share * count)
+    dropped = (factor[:, :, None] & block[:, None, :])[..., None, None].to(blocks.device)
     return torch.where(dropped, torch.eye(side, dtype=blocks.dtype, device=blocks.device), blocks)

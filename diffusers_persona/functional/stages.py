@@ -42,18 +42,21 @@ def stage(timestep: float, stages: int, steps: int = 1000) -> int:
     return min(int(timestep * stages / steps), stages - 1)
 
 
-def stage_embeddings(parameters: dict[str, Tensor], initial: Tensor, dropout: float = 0.0) -> Tensor:
+def stage_embeddings(parameters: dict[str, Tensor], initial: Tensor, dropout: float = 0.0, random=None) -> Tensor:
     """The embeddings [n, d] of all stages, from the initial one [d].
 
     A transformer block of one position: the attention's weights over one position are 1, so that its queries and keys
     have no effect and are no parameters here. The last layer has no residual.
 
     Args:
-        dropout: of the attentions' outputs and inside the last layer; 0 outside learning.
+        dropout: of the attentions' outputs and inside the last layer, in learning.
+        random: the generator that draws it; None for no dropout.
     """
 
     def drop(x):
-        return F.dropout(x, dropout, training=dropout > 0.0)
+        if random is None or not dropout:
+            return x
+        return x * (torch.rand(x.shape, generator=random) >= dropout).to(x) / (1.0 - dropout)
 
     def norm(x, name):
         return F.layer_norm(x, x.shape, parameters[f"{name}.weight"], parameters[f"{name}.bias"])

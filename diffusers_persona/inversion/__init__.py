@@ -1,6 +1,6 @@
 """Inversion methods: how a concept is found, and the data that it is found from."""
 
-from . import augmentation, collage, images, paired, prompts, rehearsal, timesteps, vocabulary
+from . import augmentation, collage, images, null_text, paired, prompts, rehearsal, timesteps, vocabulary
 from .data import Data
 from .optimization import Optimization, Phase
 from .search import Search
@@ -13,6 +13,7 @@ __all__ = [
     "augmentation",
     "collage",
     "images",
+    "null_text",
     "paired",
     "prompts",
     "rehearsal",

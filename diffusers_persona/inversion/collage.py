@@ -43,7 +43,8 @@ class SegMix:
         """The step with what it draws from.
 
         Args:
-            examples: (pixels [3, H, W], masks [1 + things, H, W] or [1, H, W] or None) of every picture.
+            examples: of every picture the pixels [3, H, W], the masks [1 + things, H, W] or [1, H, W] or None, and the
+                number of the thing that it shows alone, or None.
             phrases: what stands for each thing in a prompt.
         """
         return dataclasses.replace(self, examples=tuple(examples), phrases=tuple(phrases))
@@ -93,11 +94,13 @@ class SegMix:
         """A random picture that shows the thing, and its mask [H, W]."""
         import torch
 
-        several = len(self.phrases) > 1
-        shown = [
-            (pixels, None if masks is None else masks[1 + thing if several and len(masks) > 1 else 0])
-            for pixels, masks in self.examples
-        ]
-        shown = [each for each in shown if each[1] is None or bool((each[1] > 0.5).any())] or shown
+        shown = []
+        for pixels, masks, part in self.examples:
+            own = masks is not None and len(masks) > 1 and len(self.phrases) > 1
+            mask = None if masks is None else masks[1 + thing if own else 0]
+            if part in (None, thing) and (mask is None or bool((mask > 0.5).any())):
+                shown.append((pixels, mask))
+        if not shown:
+            raise PersonaError(f"no picture shows {self.phrases[thing]!r} by its mask: give one mask for each thing")
         pixels, mask = shown[int(torch.randint(len(shown), (), generator=generator))]
         return pixels, pixels.new_ones(pixels.shape[-2:]) if mask is None else mask

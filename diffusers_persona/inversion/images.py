@@ -102,7 +102,7 @@ def load_images(
         source: a folder, a file, a PIL image, an array (H x W, or H x W x 1, 3 or 4; uint8, uint16, or float in 0..1),
             a list of these, or an `ImageSet`, which is returned as it is. Folders follow the ``imagefolder``
             convention (see `inversion.imagefolder`). For several things with pictures of their own a mapping from
-            each of `parts` to any of these.
+            each of `parts` to any of these, or a folder that holds a folder for each of them.
         masks: a folder with a mask of each picture's name, or a list in the order of the pictures (files sorted by
             name) of paths, PIL images, arrays or None. Given masks go before those of the folder. For several things a
             mapping from each of `parts` to such a folder or list, or a folder that holds a folder for each of them.
@@ -127,6 +127,8 @@ def load_images(
         if masks is not None or captions is not None:
             raise PersonaError("the pictures are an ImageSet already: give masks and captions when it is loaded")
         return source
+    if parts and isinstance(source, (str, os.PathLike)) and all((Path(source) / part).is_dir() for part in parts):
+        source = {part: Path(source) / part for part in parts}
     if isinstance(source, Mapping):
         options = dict(on_error=on_error, use_alpha_as_mask=use_alpha_as_mask, resolution=resolution)
         return _each_its_own(source, masks, parts, captions, maximum_pixels=maximum_pixels, **options)

@@ -134,6 +134,23 @@ class Fixed:
 
 
 @dataclass(frozen=True)
+class Shown(Fixed):
+    """As `Fixed`; a picture that shows one of several things alone has that thing's phrase."""
+
+    def pick(self, kind, phrase, example=None, generator=None, *, noun=None, templates=None) -> str:
+        """The prompt of the picture."""
+        things = phrase.split(" and ")
+        if example is not None and example.part is not None and example.part < len(things):
+            phrase = things[example.part]
+        return super().pick(kind, phrase, example, generator, noun=noun, templates=templates)
+
+    def every(self, kind, phrase, examples=(), *, noun=None, templates=None) -> list[str]:
+        """Every prompt that `pick` may return."""
+        phrases = dict.fromkeys([phrase, *phrase.split(" and ")])
+        return [prompt for each in phrases for prompt in super(Shown, self).every(kind, each, templates=templates)]
+
+
+@dataclass(frozen=True)
 class Captions:
     """The caption of each picture, with the phrase in the place of ``{phrase}``, ``{}`` or the class noun.
 
@@ -174,7 +191,7 @@ class Captions:
 
 @dataclass(frozen=True)
 class Subsets:
-    """The template with some of several things in random order, "a photo of <toy> and <cup>"; each number is as likely.
+    """The template with some of several things in random order: "a photo of <toy> and <cup>"; any number is as likely.
 
     Source: Break-A-Scene, arXiv 2305.16311, union sampling.
     """

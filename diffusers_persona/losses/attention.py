@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import warnings
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import PersonaError
 from .masked import things
-from .step import Step
 from .places import places, word_map
+from .step import Step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 class AttentionInMasks:
     """Each word looks at its own thing: sum over the prompt's things of the mean of (mask - A / max A)^2.
 
-    Source: Avrahami et al., Break-A-Scene, arXiv 2305.16311, equation 2. A is the mean over heads and the layers with
-    the second smallest maps. Without masks there is nothing to look at, and the loss is 0.
+    Source: Avrahami et al., Break-A-Scene, arXiv 2305.16311, cross-attention loss. A is the mean over heads and the
+    layers with the second smallest maps. Without masks there is nothing to look at: the loss is 0, and a warning says
+    so once.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("attention",)
@@ -35,6 +37,10 @@ class AttentionInMasks:
 
         masks, total = things(step), step.prediction.new_zeros(())
         if masks is None:
+            if step.world.memory.setdefault("unguided", True):
+                reason = "the pictures have no masks: attention is not guided; give masks=, one for each thing"
+                warnings.warn(reason, stacklevel=2)
+                step.world.memory["unguided"] = False
             return total
         maps = step.attention.mean()[: step.concept_rows].float()
         masks = F.interpolate(masks, maps.shape[1:3])
@@ -53,7 +59,7 @@ class AttentionCalibration:
     Maps of the second smallest size are stretched to [0, 1] and smoothed; those of class words are then raised to
     `power`. The loss is sum_i (1 - IoU(stopgrad class_i, new_i)) + mean over pairs IoU(class_i, class_j).
 
-    Source: Zhang et al., DisenDiff, arXiv 2403.18551, section 3.2.
+    Source: Zhang et al., DisenDiff, arXiv 2403.18551, attention calibration.
 
     Attributes:
         size, deviation: of the Gaussian in pixels of the map.
@@ -96,7 +102,7 @@ class ReferenceAttention:
 
     Sum over the layers that look at the reference of the mean of (A_word / max - stopgrad(A_end / max))^2.
 
-    Source: Hao et al., ViCo, arXiv 2306.00971, equation 6. It is for recipes with `spaces.ImageAttention`.
+    Source: Hao et al., ViCo, arXiv 2306.00971, attention regularisation. For recipes with `spaces.ImageAttention`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -110,13 +116,13 @@ class ReferenceAttention:
             PersonaError: when the recipe has no image attention.
         """
         from ..attention.image_cross import ImageCrossSite
+        from ..functional.attention_maps import by_maximum
 
         if "image_attention" not in step.learners:
             raise PersonaError("ReferenceAttention is a loss on spaces.ImageAttention, which this recipe lacks")
         total = step.prediction.new_zeros(())
         for _, sight in ImageCrossSite.of(step.host.denoiser).sights:
             for word, end in sight.words.values():
-                word, end = word.float(), end.detach().float()
-                ratio = word / word.amax(1, keepdim=True) - end / end.amax(1, keepdim=True)
-                total = total + ratio.pow(2).mean()
+                word, end = (by_maximum(maps.float()[:, None]) for maps in (word, end.detach()))
+                total = total + (word - end).pow(2).mean()
         return self.weight * total

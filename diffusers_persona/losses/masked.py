@@ -1,4 +1,4 @@
-"""The denoising loss within a part of the picture: within the things that a prompt names, or where their words look."""
+"""The denoising loss within a part of the picture: in the things that a prompt names, or where their words look."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class UnionDenoising:
     """The denoising loss within the union of the things that a row's prompt names, as a mean over ALL elements.
 
-    Source: Avrahami et al., Break-A-Scene, arXiv 2305.16311, equation 1. Without masks it is the plain loss.
+    Source: Avrahami et al., Break-A-Scene, arXiv 2305.16311, masked loss. Without masks it is the plain loss.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -37,7 +37,7 @@ class UnionDenoising:
 class AttendedDenoising:
     """The denoising loss where the attention to the concept's words is strong, as a mean over ALL elements.
 
-    Source: MCPL, arXiv 2310.12274, section 3.3 (AttnMask): the words' maps are added, divided by the largest value and
+    Source: MCPL, arXiv 2310.12274, AttnMask: the words' maps are added, divided by the largest value and
     cut at a threshold.
 
     Attributes:

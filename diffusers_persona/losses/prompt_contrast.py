@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class PromptContrast:
     """Words learned from the same pictures stay apart in the text encoder's output.
 
-    Source: MCPL, arXiv 2310.12274, equation 3 (PromptCL), and "bind adjective": adjectives that describe the things
+    Source: MCPL, arXiv 2310.12274, PromptCL and "bind adjective": adjectives that describe the things
     are further examples of their words.
 
     Attributes:

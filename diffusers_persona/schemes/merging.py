@@ -11,7 +11,16 @@ from .merging_low_rank import ContentAndStyle, Sum
 from .merging_neurons import NeuronUnion
 from .merging_parts import Materials
 
-_ALL = (ConstrainedKeyValueMerge, GradientFusion, ColumnMerge, PredictedMerge, ContentAndStyle, NeuronUnion, LayerMix, Sum)
+_ALL = (
+    ConstrainedKeyValueMerge,
+    GradientFusion,
+    ColumnMerge,
+    PredictedMerge,
+    ContentAndStyle,
+    NeuronUnion,
+    LayerMix,
+    Sum,
+)
 MERGES = {merge.kind: merge for merge in _ALL}
 """Kind -> merge: what `merge` takes as ``how`` beside the recipes that have one."""
 

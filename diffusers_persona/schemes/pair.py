@@ -25,6 +25,7 @@ class Pair:
         schedule: the host's forward process.
         columns: layer -> coefficients of both, in the merged passes; None lets each LoRA act on its own half of the
             rows.
+        texts: prompts -> conditions, where no LoRA changes the text encoders.
     """
 
     host: Any
@@ -32,6 +33,7 @@ class Pair:
     examples: list
     schedule: Any
     columns: dict | None = None
+    texts: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, concepts, pipe, materials: Materials, *, prompt: str, batch_size: int) -> Pair:
@@ -92,8 +94,13 @@ class Pair:
         return sum(torch.nn.functional.mse_loss(ours, theirs) for ours, theirs in halves)
 
     def _predict(self, noisy, timesteps, prompts):
-        conditions = self.host.encode_text(self.host.tokenize(prompts))
-        return self.host.denoise(noisy, timesteps, conditions)
+        if any(path.startswith("text_encoder") for own in self.factors for path in own):
+            return self.host.denoise(noisy, timesteps, self.host.encode_text(self.host.tokenize(prompts)))
+        key = tuple(prompts)
+        if key not in self.texts:
+            with torch.no_grad():
+                self.texts[key] = self.host.encode_text(self.host.tokenize(prompts))
+        return self.host.denoise(noisy, timesteps, self.texts[key])
 
     def _install(self):
         from ..spaces.sites import unwrapped

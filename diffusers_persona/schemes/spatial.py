@@ -1,4 +1,4 @@
-"""Spatial inversion: each thing is drawn in its box, by steering the latents before the first steps of the denoising."""
+"""Spatial inversion: each thing is drawn in its box, by steering the latents before the first denoising steps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class SpatialInversion:
     """Prompting, and `draw` for pictures with a box for each thing.
 
-    Before a step, up to `iterations` times while the loss is above `threshold`: z <- z - (1 - alpha) scale dL/dz, where
-    L is the mean over layers, heads, things and the positions of their words of (1 - inside / all)^2 of the attention.
+    Before a step, up to `iterations` times while the loss is above `threshold`: z <- z - (1 - alpha) scale dL/dz. L is
+    the mean over layers, heads, things and the positions of their words of (1 - inside / all)^2 of the attention.
 
     Source: Zhang et al., Compositional Inversion, arXiv 2312.08048, spatial inversion, after training-free layout
     control, arXiv 2304.03373. The layers are those of the middle and of the first block on the way up.

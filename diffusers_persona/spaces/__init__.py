@@ -15,7 +15,7 @@ from .orthogonal import Orthogonal
 from .p_plus import PPlus
 from .prompt_net_word import PromptNetWord
 from .quantised import QuantisedScales
-from .rank_one import RankOne
+from .rank_one import RankOne, with_gate
 from .searched import SearchedWord
 from .space_time import SpaceTime
 from .spectral import Spectral, SpectralVectors
@@ -97,4 +97,5 @@ __all__ = [
     "Weights",
     "Word",
     "neuron_fractions",
+    "with_gate",
 ]

@@ -6,7 +6,7 @@ Sources: Yuan et al., Celeb Basis, arXiv 2306.00926; Wang et al., StableIdentity
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..errors import PersonaError
 from .base import Learner, Subject
@@ -121,8 +121,8 @@ class NameStatistics:
             statistics[name] = tuple(torch.stack(part) for part in zip(*pairs))
 
         def mapper(width, name):
-            numbers = dict(depth=self.depth, gain=self.gain, deviation=self.deviation, normalised=True)
-            return Mapper(width, statistics[name][0].numel(), **numbers)
+            size = statistics[name][0].numel()
+            return Mapper(width, size, depth=self.depth, gain=self.gain, deviation=self.deviation, normalised=True)
 
         def words(networks, features):
             codes = {n: network(features)[0].view(statistics[n][0].shape) for n, network in networks.items()}
@@ -162,7 +162,9 @@ def _learner(host, subject, space, *, make, initial, words, further) -> Learner:
     from .written import named_parameters, written
 
     identities = face_features(host, space.face).pictures([example.image for example in subject.pictures])
-    networks = seeded(subject.seed, lambda: {name: build(identities.shape[1]) for name, build in make.items()})
+    networks: dict[str, Any] = seeded(
+        subject.seed, lambda: {name: build(identities.shape[1]) for name, build in make.items()}
+    )
 
     def features(pictures):
         chosen = identities if pictures is None else identities[sorted(set(pictures))]

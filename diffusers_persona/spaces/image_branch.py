@@ -81,8 +81,9 @@ class ImageBranch:
         vector = masked_residual(features[self.picture, None], tensors)[0]
         parts = torch.split(vector, [width(host, name) for name in host.text_encoders])
         for name, part in zip(host.text_encoders, parts):
+            own = word_ids(host, name, self.noun)
 
-            def edit(state, ids, part=part, word=tuple(word_ids(host, name, self.noun))):
+            def edit(state, ids, part=part, word=own):
                 rows = occurrences(ids, word).any(1)[:, None, None]
                 return state + grip.strength * rows * part.to(state)
 

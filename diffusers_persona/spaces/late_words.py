@@ -12,6 +12,24 @@ from .late_parts import Context, LateRows, LateState, LateWord
 MIDDLE = 499.5
 
 
+class Draws:
+    """What chance decides in learning: it depends on the concept's own batch alone, not on its company in a run.
+
+    Attributes:
+        timesteps: of the present pass [B]; None before the first one.
+        random: generator of the present pass.
+    """
+
+    def __init__(self, seed: int):
+        self.seed, self.timesteps, self.random = seed, None, torch.Generator()
+
+    def follow(self, batch, timesteps: Tensor):
+        """Begins a pass."""
+        self.timesteps = timesteps.float()
+        mark = hash((self.seed, *timesteps.tolist(), float(batch.latents.flatten()[0])))
+        self.random.manual_seed(mark % 2**63)
+
+
 class LayerWord(LateWord):
     """A table [layers, n, d]; the same tensor is looked up at each encoding."""
 
@@ -36,13 +54,14 @@ class StageWord(LateWord):
     Args:
         parameters, initial: of `functional.stages.stage_embeddings`.
         count: number of stages.
-        dropout: in learning; 0 in use.
+        dropout, draws: in learning.
         use: the learned stage that acts in each stage, None for the initial vector; by default each its own.
     """
 
-    def __init__(self, parameters: dict, initial: Tensor, count: int, dropout: float = 0.0, use=None):
-        self.parameters, self.initial, self.count, self.dropout = parameters, initial, count, dropout
+    def __init__(self, parameters: dict, initial: Tensor, count: int, *, use=None, dropout=0.0, draws=None):
+        self.parameters, self.initial, self.count = parameters, initial, count
         self.use = range(count) if use is None else use
+        self.dropout, self.draws = dropout, draws
 
     def __len__(self):
         return 1
@@ -53,7 +72,8 @@ class StageWord(LateWord):
 
     def at(self, context):
         """The vector of each text's stage, or the mean over the stages."""
-        learned = stages.stage_embeddings(self.parameters, self.initial, self.dropout)
+        random = None if self.draws is None or context is None else self.draws.random
+        learned = stages.stage_embeddings(self.parameters, self.initial, self.dropout, random)
         rows = torch.stack([self.initial.to(learned) if n is None else learned[n] for n in self.use])
         if context is None:
             return LateRows(vectors=rows.mean(0, keepdim=True))
@@ -70,14 +90,14 @@ class MappedWord(LateWord):
         layers: number of blocks that read the text.
         bypass: alpha, or 0 for a mapper without bypass.
         keep: hidden units that act, None for all.
-        dropout: probability that a learning pass keeps a random number of units only.
+        dropout, draws: in learning, the probability that a pass keeps a random number of each text's units.
     """
 
     by_layer = True
 
-    def __init__(self, parameters, frequencies, norm, layers, *, bypass=0.0, keep=None, dropout=0.0):
+    def __init__(self, parameters, frequencies, norm, layers, *, bypass=0.0, keep=None, dropout=0.0, draws=None):
         self.parameters, self.frequencies, self.norm, self.layers = parameters, frequencies, norm, layers
-        self.bypass, self.keep, self.dropout = bypass, keep, dropout
+        self.bypass, self.keep, self.dropout, self.draws = bypass, keep, dropout, draws
 
     def __len__(self):
         return 1
@@ -90,13 +110,17 @@ class MappedWord(LateWord):
         """The vector and the bypass of each text; the mean over the layers at half the noise stands for all."""
         if context is None:
             layers = torch.arange(self.layers)
-            whole = self.at(Context(timesteps=torch.full((self.layers,), MIDDLE), layers=layers, count=self.layers))
-            return LateRows(vectors=whole.vectors.mean(0))
+            context = Context(timesteps=torch.full((self.layers,), MIDDLE), layers=layers, count=self.layers)
+            return LateRows(vectors=self._rows(context, dropout=False).vectors.mean(0))
+        return self._rows(context)
+
+    def _rows(self, context, dropout=True) -> LateRows:
         place = dict(device=self.frequencies.device)
         encoded = space_time.positions_encoded(
             self.frequencies, context.timesteps.to(**place), context.layers.to(**place)
         )
-        x = self._dropped(space_time.hidden(self.parameters, encoded))
+        x = space_time.hidden(self.parameters, encoded)
+        x = self._dropped(x, context) if dropout else x
         vectors = space_time.mapped(self.parameters, x, self.norm)
         if not self.bypass:
             return LateRows(vectors=vectors.unsqueeze(1))
@@ -104,13 +128,16 @@ class MappedWord(LateWord):
         bypass = self.bypass * torch.nn.functional.normalize(bypass, dim=1)
         return LateRows(vectors=vectors.unsqueeze(1), bypass=bypass.unsqueeze(1))
 
-    def _dropped(self, x):
-        """Nested dropout: with probability `dropout` each row keeps a random number of its units."""
-        if self.dropout and float(torch.rand(())) < self.dropout:
-            return space_time.truncated(x, torch.randint(0, x.shape[1], (len(x),)).to(x.device))
+    def _dropped(self, x, context):
+        """The units that act: `keep` of them; in learning, with probability `dropout`, a random number for each text."""
         if self.keep is not None:
             return space_time.truncated(x, torch.full((len(x),), self.keep, device=x.device))
-        return x
+        times, random = (None, None) if self.draws is None else (self.draws.timesteps, self.draws.random)
+        if times is None or float(torch.rand((), generator=random)) >= self.dropout:
+            return x
+        keep = torch.randint(0, x.shape[1], (len(times), context.count), generator=random)
+        row = (context.timesteps.cpu()[:, None] == times.cpu()).int().argmax(1)
+        return space_time.truncated(x, keep[row, context.layers.cpu()].to(x.device))
 
 
 class NearestState(LateState):

@@ -42,6 +42,9 @@ class LowRank:
             ``"drawn"`` for rows that the concept's word draws. None learns A.
         up_init: B begins as ``"zeros"``, or ``"normal"`` like A, with deviation 1 / r.
         merger_rate: learn a factor in [0, 1] for each row of B A, this many times faster than B and A; 0 for none.
+        columns: the part of each layer's input columns that is switched on in each period of learning, those that
+            matter most; 0 for all columns at once (see `column_choice`).
+        column_period: length of a period in steps.
         prompt: what the cross-attention's keys and values of this LoRA read in learning; None for the prompt of the
             picture. ``{0}``, ``{1}`` are the phrases of the things that are learned, ``{nouns[0]}`` their class words.
         acts_on, learns_from: of pictures that come in pairs, those that it acts on and learns from: 0 for the first of
@@ -67,6 +70,8 @@ class LowRank:
     basis: int | str | None = None
     up_init: str = "zeros"
     merger_rate: float = 0.0
+    columns: float = 0.0
+    column_period: int = 200
     prompt: str | None = None
     acts_on: int | None = None
     learns_from: int | None = None
@@ -152,7 +157,8 @@ class LowRank:
             self._begin_up(learner, subject.seed)
         if self.basis is not None:
             self._fix_down(learner, subject)
-        if self.merger_rate or self.prompt or self.acts_on is not None or self.learns_from is not None:
+        places = (self.acts_on, self.learns_from)
+        if self.merger_rate or self.columns or self.prompt or places != (None, None):
             return side_by_side.install(self, host, subject, learner, adapter)
         return learner
 

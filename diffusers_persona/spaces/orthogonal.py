@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..errors import PersonaError
 from . import adapters
@@ -61,9 +61,9 @@ class Orthogonal:
         import torch
         from torch import nn
 
-        from .reparametrised import layers, reparametrise
+        from .reparametrised import layers
 
-        learner, rotations = Learner(parameters={}), _Rotations()
+        learner, together = Learner(parameters={}), _Together(self.dropout)
         for path, module in layers(host, self.targets, text_encoders=self.text_encoders).items():
             side = self._side(path, module.weight.flatten(1).shape[1])
             shape = self.factors, 1 if self.shared else self.blocks, side * (side - 1) // 2
@@ -71,11 +71,10 @@ class Orthogonal:
             if self.magnitudes:
                 parts[MAGNITUDE] = nn.Parameter(torch.ones(len(module.weight), device=module.weight.device))
             learner.parameters |= {f"{path}.{name}": parameter for name, parameter in parts.items()}
-            blocks = rotations.add(path, parts[ROTATION], self.dropout)
-            reparametrise(module, lambda stock, parts=parts, blocks=blocks: turned(stock, parts, blocks()))
-        rotations.follow(host)
-        if self.constraint is not None:
-            learner.constrain = lambda: self._constrain(learner.parameters)
+            together.add(path, module, parts)
+        together.follow(host)
+        if (eps := self.constraint) is not None:
+            learner.constrain = lambda: _constrain(learner.parameters, eps)
         return learner
 
     def _side(self, path, width) -> int:
@@ -87,17 +86,6 @@ class Orthogonal:
                 f"{' of an even side' if halves == 2 else ''}; choose another number of blocks"
             )
         return width // self.blocks
-
-    def _constrain(self, parameters):
-        import torch
-
-        from ..functional.orthogonal import block_size, project
-
-        with torch.no_grad():
-            for name, triangles in parameters.items():
-                if name.endswith(f".{ROTATION}"):
-                    limit = self.constraint * block_size(triangles.shape[-1]) ** 2 / math.sqrt(triangles.shape[1])
-                    triangles.copy_(project(triangles, limit))
 
     def layers(self, tensors) -> dict[str, dict]:
         """``<component>.<module path>`` -> part -> tensor.
@@ -123,63 +111,85 @@ class Orthogonal:
         from .sites import fold
 
         for path, parts in self.layers(tensors).items():
-            fold(host, f"{path}.weight", lambda stock, parts=parts: turned(stock, parts) - stock, grip)
+            one = {name: tensor[None] for name, tensor in parts.items()}
+            fold(host, f"{path}.weight", lambda stock, one=one: turned(stock[None], one)[0] - stock, grip)
 
 
-def turned(stock, parts, blocks=None):
-    """W Q^T, times the magnitudes of its rows where there are some.
+def _constrain(parameters, eps):
+    """Brings every R back into its ball."""
+    import torch
+
+    from ..functional.orthogonal import block_size, project
+
+    with torch.no_grad():
+        for name, triangles in parameters.items():
+            if name.endswith(f".{ROTATION}"):
+                limit = eps * block_size(triangles.shape[-1]) ** 2 / math.sqrt(triangles.shape[1])
+                triangles.copy_(project(triangles, limit))
+
+
+def turned(stock, parts, *, dropout: float = 0.0):
+    """W Q^T, times the magnitudes of its rows where there are some, in the shape of the weights.
 
     Args:
-        stock: W, [out, in] or [out, in, k, k].
-        parts: ``rotation``, [m, r or 1, b (b - 1) / 2], and perhaps ``magnitude``, [out].
-        blocks: the orthogonal blocks [m, r or 1, b, b] of the rotation, where they are known already.
+        stock: n weights of one shape, [n, out, in] or [n, out, in, k, k]; a kernel's row has in k k entries.
+        parts: ``rotation``, [n, m, r or 1, b (b - 1) / 2], and perhaps ``magnitude``, [n, out].
+        dropout: part of the blocks of one factor that are the identity.
 
     Raises:
-        RuntimeError: when they do not fit the weight.
+        RuntimeError: when they do not fit the weights.
     """
-    from ..functional.orthogonal import cayley, rotate, skew
+    from ..functional.orthogonal import cayley, drop, rotate, skew
 
-    if blocks is None:
-        blocks = cayley(skew(parts[ROTATION].to(stock)))
-    if blocks.shape[1] == 1:
-        blocks = blocks.expand(-1, stock.flatten(1).shape[1] // blocks.shape[-1], -1, -1)
-    weight = rotate(stock, blocks)
+    rows = stock.flatten(2)
+    blocks = cayley(skew(parts[ROTATION].to(stock)))
+    if dropout:
+        blocks = drop(blocks, dropout)
+    if blocks.shape[2] == 1:
+        blocks = blocks.expand(-1, -1, rows.shape[-1] // blocks.shape[-1], -1, -1)
+    rows = rotate(rows, blocks)
     if MAGNITUDE in parts:
-        weight = weight * parts[MAGNITUDE].to(stock).view(-1, *[1] * (stock.ndim - 1))
-    return weight
+        rows = rows * parts[MAGNITUDE].to(stock)[..., None]
+    return rows.view_as(stock)
 
 
-class _Rotations:
-    """The orthogonal blocks of all layers in learning: those of one shape are computed together, at each forward pass.
+class _Together:
+    """The turned weights of all layers in learning: those of one shape are computed together, once a forward pass.
 
-    One by one, the many small linear systems would take a good part of a step.
+    Layer by layer, the many small linear systems would take a good part of a step.
     """
 
-    def __init__(self):
-        self.triangles, self.dropout, self.blocks = {}, {}, {}
+    def __init__(self, dropout: float):
+        self.dropout = dropout
+        self.layers: dict[str, tuple] = {}
+        self.weights: dict[str, Any] = {}
 
-    def add(self, path, triangles, dropout):
-        """What gives the blocks of a layer."""
-        self.triangles[path], self.dropout[path] = triangles, dropout
-        return lambda: self.blocks.get(path)
+    def add(self, path, module, parts):
+        """Takes a layer in: its weight is from now on what was computed last."""
+        from .reparametrised import reparametrise
+
+        self.layers[path] = module.weight.detach(), parts
+        self.weights[path] = module.weight.detach()
+        reparametrise(module, lambda stock: self.weights[path])
 
     def follow(self, host):
-        """Computes the blocks of each component whenever it runs."""
-        for component in dict.fromkeys(path.partition(".")[0] for path in self.triangles):
-            paths = [path for path in self.triangles if path.startswith(f"{component}.")]
-            host.component(component).register_forward_pre_hook(lambda *_, paths=paths: self.compute(paths))
+        """Computes the weights of each component whenever it runs."""
+        for component in dict.fromkeys(path.partition(".")[0] for path in self.layers):
+            groups: dict[tuple, list[str]] = {}
+            for path, (stock, parts) in self.layers.items():
+                if path.startswith(f"{component}."):
+                    groups.setdefault((stock.shape, parts[ROTATION].shape), []).append(path)
+            host.component(component).register_forward_pre_hook(
+                lambda *_, groups=groups: self.compute(groups.values())
+            )
 
-    def compute(self, paths):
-        """Fills `blocks` for these layers."""
+    def compute(self, groups):
+        """The turned weights of layers of one shape each."""
         import torch
 
-        from ..functional.orthogonal import cayley, drop, skew
-
-        by_shape: dict[tuple, list[str]] = {}
-        for path in paths:
-            by_shape.setdefault(tuple(self.triangles[path].shape), []).append(path)
-        for alike in by_shape.values():
-            with torch.autocast(self.triangles[alike[0]].device.type, enabled=False):
-                stacked = cayley(skew(torch.stack([self.triangles[path] for path in alike])))
-            for path, blocks in zip(alike, stacked.unbind()):
-                self.blocks[path] = drop(blocks, self.dropout[path]) if self.dropout[path] else blocks
+        for paths in groups:
+            stock = torch.stack([self.layers[path][0] for path in paths]).float()
+            own = [self.layers[path][1] for path in paths]
+            parts = {name: torch.stack([each[name] for each in own]) for name in own[0]}
+            with torch.autocast(stock.device.type, enabled=False):
+                self.weights |= zip(paths, turned(stock, parts, dropout=self.dropout).unbind())

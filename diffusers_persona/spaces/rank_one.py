@@ -185,3 +185,24 @@ def _check(layer, attention, outputs, target, direction):
                 f"layer {layer}.{projection}: the concept edits {tuple(target.shape)} -> {tuple(output.shape)}, the "
                 f"model's is ({width},) -> ({rows},); attach it to the kind of model that it was learned on"
             )
+
+
+def with_gate(concept, *, bias: float | None = None, temperature: float | None = None):
+    """The same concept with other numbers of its gate in use: more of the concept, or more of the prompt.
+
+    Nothing is learned anew. A lower bias, or a higher temperature, opens the gate for more of the text.
+
+    Args:
+        concept: a concept with a rank-one space.
+        bias, temperature: beta and tau in use; None leaves what there is. The paper's range: 0.6 to 0.75, 0.1 to 0.15.
+
+    Raises:
+        PersonaError: when the concept has no rank-one space, or the temperature is not above 0.
+    """
+    wishes = {"bias_in_use": bias, "temperature_in_use": temperature}
+    wishes = {name: value for name, value in wishes.items() if value is not None}
+    if not any(space.kind == RankOne.kind for space in concept.spaces):
+        raise PersonaError(f"concept {concept.phrase!r} has no gate; learn it with such a recipe (perfusion)")
+    spaces = [dict(entry, **(wishes if entry["kind"] == RankOne.kind else {})) for entry in concept.header["spaces"]]
+    header = dict(concept.header, spaces=spaces)
+    return type(concept)(header=header, tensors=concept.tensors, previews=concept.previews, scores=concept.scores)

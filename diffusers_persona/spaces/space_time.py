@@ -59,10 +59,11 @@ class SpaceTime:
         from torch import nn
 
         from .late_text import install
-        from .late_words import MappedWord
+        from .late_words import Draws, MappedWord
         from .word import Word
 
-        learner, words = Learner(parameters={}), {}
+        draws = Draws(subject.seed)
+        learner, words = Learner(parameters={}, follow=draws.follow), {}
         for i, (name, encoder) in enumerate(host.text_encoders.items()):
             initial = Word(part=self.part)._initial(encoder, host.tokenizers[name], subject, subject.seed)
             parameters, frequencies = self._mapper(initial.shape[1], len(host.text_layers()), subject.seed + i)
@@ -77,6 +78,7 @@ class SpaceTime:
                 len(host.text_layers()),
                 bypass=self.bypass,
                 dropout=self.nested_dropout,
+                draws=draws,
             )
         install(host, subject.word(self), words, Grip(key=()))
         return learner

@@ -56,10 +56,11 @@ class Stages:
         from torch import nn
 
         from .late_text import install
-        from .late_words import StageWord
+        from .late_words import Draws, StageWord
         from .word import Word
 
-        learner, words = Learner(parameters={}), {}
+        draws = Draws(subject.seed)
+        learner, words = Learner(parameters={}, follow=draws.follow), {}
         first = Word(init="text", text=self.init) if self.init else Word(part=self.part)
         for i, (name, encoder) in enumerate(host.text_encoders.items()):
             initial = first._initial(encoder, host.tokenizers[name], subject, subject.seed)
@@ -67,7 +68,8 @@ class Stages:
             parameters = {key: nn.Parameter(value.to(host.device)) for key, value in network.items()}
             learner.parameters |= {f"{name}.{key}": p for key, p in parameters.items()}
             learner.constants[f"{name}.initial"] = initial
-            words[name] = StageWord(parameters, initial[0].to(host.device), self.stages, self.dropout)
+            first_vector = initial[0].to(host.device)
+            words[name] = StageWord(parameters, first_vector, self.stages, dropout=self.dropout, draws=draws)
         install(host, subject.word(self), words, Grip(key=()))
         return learner
 

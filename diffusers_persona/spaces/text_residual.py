@@ -15,8 +15,8 @@ from .base import Grip, Learner, Subject
 class TextResidual:
     """A residual at each token of the class word.
 
-    It is found by fine-tuning a copy of the text encoder: the mean over `templates` of what that changes where the word
-    stands. Attached with a region, the word also attends to that part of the picture alone.
+    It is found by fine-tuning a copy of the text encoder: the mean over `templates` of what that changes where the
+    word stands. Attached with a region, the word also attends to that part of the picture alone.
 
     Attributes:
         templates: prompts with ``{phrase}``, of the mean.

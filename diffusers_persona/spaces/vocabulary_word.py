@@ -47,6 +47,8 @@ class VocabularyWord(Word):
 
     def prepare(self, host, subject: Subject) -> Learner:
         """Parameters: for each text encoder the network's, and the free vector [1, d]."""
+        import torch
+
         from ..encoders.vocabulary import WordSum
         from .tokens import ConceptTokens
 
@@ -74,7 +76,7 @@ class VocabularyWord(Word):
 
         learner.follow, learner.constrain = follow, constrain
         learner.enter = lambda phase: state.update(phase=phase)
-        learner.penalty = lambda: sum(each.penalty(state["phase"]) for each in sums.values())
+        learner.penalty = lambda: torch.stack([each.penalty(state["phase"]) for each in sums.values()]).sum()
         learner.export = lambda: {f"{name}.embedding": each.row(state["phase"]) for name, each in sums.items()}
         return learner
 

@@ -17,6 +17,7 @@ KINDS = {
     "stylised": "one picture, of a thing in a style: both are to be learned from it",
     "pair": "a plain picture, and the same picture in a style",
     "merged": "a thing and a style that are learned one by one and then used in one picture",
+    "portrait": "a person and a style, each with pictures of its own, that are then used in one picture",
 }
 """Kind of a concept -> what its pictures show, in the order of `concepts`."""
 

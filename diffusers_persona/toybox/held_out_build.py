@@ -33,11 +33,14 @@ _TOGETHER = (
     ("stylised", "pumpkin", "sepia"), ("stylised", "dinosaur", "screen"), ("pair", "cat", "blueprint"),
     ("pair", "car", "mosaic"), ("pair", "house", "sepia"), ("pair", "guitar", "screen"),
     ("merged", "hedgehog", "blueprint"), ("merged", "ufo", "mosaic"), ("merged", "pumpkin", "sepia"),
-    ("merged", "dinosaur", "screen"), ("merged", "Diana Evans", "blueprint"), ("merged", "Peter Bailey", "mosaic"),
-    ("merged", "Vera Cooper", "sepia"), ("merged", "Victor Rogers", "screen"),
+    ("merged", "dinosaur", "screen"), ("portrait", "Diana Evans", "blueprint"),
+    ("portrait", "Peter Bailey", "mosaic"), ("portrait", "Vera Cooper", "sepia"),
+    ("portrait", "Victor Rogers", "screen"),
 )  # fmt: skip
-_JOINED = {"several": "and", "stylised": "in", "pair": "to", "merged": "with"}
+_JOINED = {"several": "and", "stylised": "in", "pair": "to", "merged": "with", "portrait": "with"}
 _SHOWN = ("cat", "car", "house", "guitar", "burger")  # what references of a style show
+_SITTERS = ("Anna Smith", "Adam Young", "Bella Jones", "Boris Allen", "Carol Taylor")  # of portraits in a style
+_PORTRAITS = "-portraits"
 _PAIRS = (("cat", "car"), ("ball", "bucket"), ("apple", "hat"), ("frog", "boat"), ("robot", "castle"))
 _ICONS = ("MIT", "Fluent Emoji by Microsoft (https://github.com/microsoft/fluentui-emoji), MIT")
 _AVATARS = (
@@ -70,6 +73,9 @@ def _plans() -> Iterator[_Plan]:
         noun = "and" if kind == "relation" else (HELD_OUT_NOUNS | HELD_OUT_PEOPLE).get(true_name, kind)
         captions = tuple(_captions(true_name, kind))
         yield _Plan(name=_slug(true_name), kind=kind, noun=noun, names=(true_name,), captions=captions)
+        if kind == "style":
+            faces = tuple(f"a {{}} of {who} {place(p)}" for who, p in zip(_SITTERS, prompts.REFERENCE_BACKGROUNDS))
+            yield _Plan(name=true_name + _PORTRAITS, kind=kind, noun=noun, names=(true_name,), captions=faces)
     for kind, first, second in _TOGETHER:
         things = (_thing(first), _thing(second))
         yield _Plan(
@@ -109,8 +115,8 @@ def _write(world: World, folder: Path, plan: _Plan) -> None:
     for index, prompt in enumerate(prompts.for_kind(plan.kind)):
         picture = world.render(prompt.format(*plan.names), seed=2000 + index)
         picture.image.save(folder / "oracle" / f"{index:02d}.png")
-    people = plan.kind == "person" or any(thing["kind"] == "person" for thing in plan.things)
-    licence, attribution = _AVATARS if people else _ICONS
+    shown = [plan.kind, *(thing["kind"] for thing in plan.things)]
+    licence, attribution = _AVATARS if "person" in shown or plan.name.endswith(_PORTRAITS) else _ICONS
     header = {
         "name": folder.name,
         "kind": plan.kind,
@@ -122,7 +128,9 @@ def _write(world: World, folder: Path, plan: _Plan) -> None:
         "attribution": attribution,
     }
     header |= {"things": plan.things} if plan.things else {}
-    header |= {"parts": [_slug(name) for name in plan.names]} if plan.kind == "merged" else {}
+    if plan.kind in ("merged", "portrait"):
+        first, second = map(_slug, plan.names)
+        header["parts"] = [first, second + _PORTRAITS if plan.kind == "portrait" else second]
     (folder / "concept.json").write_text(json.dumps(header, indent=2) + "\n")
 
 

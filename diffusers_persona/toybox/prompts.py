@@ -149,6 +149,7 @@ _PROMPTS = {
     "stylised": _STYLISED,
     "pair": _PAIRS,
     "merged": _MERGED,
+    "portrait": _MERGED,
 }
 
 

@@ -97,7 +97,9 @@ class Source:
             whole if m is None else torch.nn.functional.interpolate(m[None].float(), shape, mode="area")[0]
             for m in masks
         ]
-        return torch.stack(rows).to(latents.device)
+        return torch.stack([row if len(row) == len(whole) else row.expand_as(whole) for row in rows]).to(
+            latents.device
+        )
 
 
 class Examples:

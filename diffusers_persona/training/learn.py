@@ -56,7 +56,8 @@ def learn(
 
     Args:
         pipe: a diffusers pipeline of a family that the recipe serves; it stays as it is.
-        images: a folder, a file, a list of paths or PIL pictures, or an `ImageSet`.
+        images: a folder, a file, a list of paths or PIL pictures, or an `ImageSet`. Recipes that learn several things
+            from pictures of each take a mapping from class word to any of these, or a folder with a folder for each.
         recipe: id of a registered recipe, or a `Recipe`.
         token: the word for the concept; by default ``<noun>`` where the recipe adds a word, else a rare word that the
             tokenizer knows. Several words for recipes that learn several things: ``"<cup> <toy>"``.

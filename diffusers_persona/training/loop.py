@@ -187,7 +187,7 @@ class Loop:
     def _step(self, done: int) -> list[float]:
         """One optimiser step; the loss of each student, as the mean over passes and processes."""
         if isinstance(self.optimizer, searching.Evolution):
-            return self._checked(searching.generation(self, done), done)
+            return self._checked(searching.generation(self, self.optimizer, done), done)
         active = self._activate(done)
         parts = self.method.accumulation
         losses = torch.zeros(len(self.students), device=self.device)

@@ -94,7 +94,7 @@ def _among_pictures(augmentation, subject, resolution) -> list:
     """The steps of an augmentation; those that mix pictures are handed all of them."""
     if not any(hasattr(step, "among") for step in augmentation):
         return list(augmentation)
-    examples = [example_to_tensors(example, resolution) for example in subject.pictures]
+    examples = [(*example_to_tensors(example, resolution), example.part) for example in subject.pictures]
     phrases = subject.phrase.split(" and ")
     return [step.among(examples, phrases) if hasattr(step, "among") else step for step in augmentation]
 

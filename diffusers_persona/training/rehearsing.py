@@ -17,7 +17,10 @@ def rehearsed(declared) -> bool:
 
 
 def rehearse(pipe, host, declared, subjects: list[Subject], settings: Settings, plan, processes):
-    """The subjects with the pictures to learn from, and the plan with the seed to learn with."""
+    """The subjects with the pictures to learn from, and the plan with the seed to learn with.
+
+    Everything follows from the seed, so that a resumed run does it once more and finds the same.
+    """
     if not rehearsed(declared):
         return subjects, plan
     if len(subjects) > 1:
@@ -47,7 +50,7 @@ def _chosen_seed(pipe, host, declared, subject, settings, plan, processes: Proce
         scores[seed] = processes.main_does(
             lambda concept=concept: _two_word_score(pipe, host, concept, words, choice, plan["resolution"])
         )
-    return max(scores, key=scores.get)
+    return max(scores, key=lambda seed: scores[seed])
 
 
 def _with_made_pictures(pipe, host, declared, subject, settings, plan, processes: Processes) -> Subject:

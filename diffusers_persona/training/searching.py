@@ -52,12 +52,12 @@ def _rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def generation(loop: Loop, done: int) -> Tensor:
+def generation(loop: Loop, search: Evolution, done: int) -> Tensor:
     """One step of the search in each student; their losses [N], as the mean over the candidates.
 
     All candidates of a generation see the same pictures, noise and timesteps.
     """
-    search, parts, count = loop.optimizer, loop.method.accumulation, loop.processes.count
+    parts, count = loop.method.accumulation, loop.processes.count
     own = [list(student.parameters().values()) for student in loop.students]
     tried = {
         parameter: search.candidates(parameter, generator(student.seed, done, number, 3))

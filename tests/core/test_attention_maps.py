@@ -84,6 +84,15 @@ def test_normalising():
     assert torch.allclose(maps.between_extremes(own), (own - 1) / 4)
 
 
+def test_attention_that_is_nowhere_is_no_reason_to_stop():
+    """A softmax may underflow for a word; formulas then give numbers, and no gradient."""
+    nothing = torch.zeros(1, 4, 4, requires_grad=True)
+    found = (maps.by_maximum(nothing), maps.between_extremes(nothing), maps.outside(nothing, torch.ones(4, 4)))
+    sum(f.sum() for f in found).backward()
+    assert all(f.isfinite().all() for f in found) and nothing.grad.isfinite().all()
+    assert not maps.otsu(torch.zeros(1, 16)).any()
+
+
 @pytest.mark.evidence(level="parity", recipe="disendiff")
 def test_soft_intersection_over_union():
     """(sum ab + 1) / (sum a + sum b - sum ab + 1)."""

@@ -14,7 +14,7 @@ MASKS = torch.stack([LEFT + RIGHT, LEFT, RIGHT])
 
 
 def mix(**options):
-    return SegMix(p=1.0, **options).among([(RED, MASKS)], ["sks cat", "ktn dog"])
+    return SegMix(p=1.0, **options).among([(RED, MASKS, None)], ["sks cat", "ktn dog"])
 
 
 def seeded(seed=0):
@@ -67,13 +67,13 @@ def test_the_things_lie_in_different_halves():
 
 
 def test_some_pictures_stay_as_they_are():
-    step = SegMix(p=0.0).among([(RED, MASKS)], ["a", "b"])
+    step = SegMix(p=0.0).among([(RED, MASKS, None)], ["a", "b"])
     assert step.apply(RED, MASKS, "a photo", seeded()) == (RED, MASKS, "a photo")
 
 
 def test_one_thing_and_a_picture_without_a_mask_are_pasted_whole():
     pixels, masks, prompt = (
-        SegMix(p=1.0, smallest=1.0).among([(RED, None)], ["sks dog"]).apply(RED, None, "", seeded())
+        SegMix(p=1.0, smallest=1.0).among([(RED, None, None)], ["sks dog"]).apply(RED, None, "", seeded())
     )
     assert torch.equal(pixels, RED)
     assert masks.shape == (1, SIDE, SIDE)
@@ -96,3 +96,37 @@ def test_latents_of_a_collage_begin_a_picture(pipe):
     assert torch.equal(made[0.0], torch.randn(made[0.0].shape, generator=seeded()))
     assert not torch.equal(made[1.0], made[0.0])
     pipe("a photo", latents=made[1.0], num_inference_steps=1, height=32, width=32)
+
+
+def test_things_with_pictures_of_their_own_are_cut_out_of_these():
+    """The first picture shows the cat alone and the second the dog: each keeps its colour."""
+    cat, dog = torch.zeros(3, SIDE, SIDE), torch.full((3, SIDE, SIDE), -1.0)
+    step = SegMix(p=1.0, overlap=0.0).among([(cat, LEFT[None], 0), (dog, RIGHT[None], 1)], ["sks cat", "ktn dog"])
+    pixels, masks, _ = step.apply(cat, LEFT[None], "", seeded())
+    assert torch.allclose(pixels[:, masks[1] == 1], torch.tensor(0.0))
+    assert torch.allclose(pixels[:, masks[2] == 1], torch.tensor(-1.0))
+
+
+@pytest.mark.evidence(level="parity", recipe="mudi")
+def test_subjects_are_learned_from_pictures_of_their_own(pipe):
+    from PIL import Image
+
+    from diffusers_persona import learn
+    from diffusers_persona.testing import tiny_pictures
+
+    pictures = {"cat": tiny_pictures(2), "dog": tiny_pictures(2, seed=1)}
+    masks = {noun: [Image.new("L", (32, 32), 255)] * 2 for noun in pictures}
+    options = dict(noun="cat and dog", masks=masks, rank=2, steps=2, batch_size=2, prior_weight=0.0, mix=0.5)
+    concept = learn(pipe, pictures, "mudi", progress=False, **options)
+    assert concept.phrase == "sks cat and ktn dog"
+
+
+def test_a_picture_of_one_thing_is_learned_by_its_phrase():
+    from PIL import Image
+
+    from diffusers_persona.inversion.images import Example
+    from diffusers_persona.inversion.prompts import Shown
+
+    example = Example(image=Image.new("RGB", (8, 8)), part=1)
+    assert Shown("a photo of a {phrase}").pick("object", "sks cat and ktn dog", example) == "a photo of a ktn dog"
+    assert Shown().pick("object", "sks cat and ktn dog") == "a sks cat and ktn dog"

@@ -287,11 +287,16 @@ def test_only_attention_outside_the_mask_costs():
 
 
 @pytest.mark.evidence(level="parity", recipe="magicapture")
-def test_a_person_and_a_style_come_with_pictures_and_prompts_of_their_own(pictures):
+def test_a_person_and_a_style_come_with_pictures_and_prompts_of_their_own(pictures, tmp_path):
     from diffusers_persona.inversion.prompts import EachItsOwn
 
     images = load_images({"person": pictures[:1], "style": pictures[1:3]}, parts=("person", "style"))
     assert [(e.number, e.part) for e in images] == [(0, 0), (1, 1), (2, 1)]
+    for part, own in (("style", pictures[:1]), ("person", pictures[1:3])):
+        (tmp_path / part).mkdir()
+        for n, picture in enumerate(own):
+            picture.save(tmp_path / part / f"{n}.png")
+    assert [e.part for e in load_images(tmp_path, parts=("person", "style"))] == [0, 0, 1]
     prompts = EachItsOwn((("a photo of {0}",), ("{1}", "{0} in {1}")))
     drawn = {prompts.pick("object", "<p> and <s>", images[2], torch.Generator().manual_seed(n)) for n in range(9)}
     assert prompts.pick("object", "<p> and <s>", images[0]) == "a photo of <p>" and drawn == {"<s>", "<p> in <s>"}

@@ -48,6 +48,13 @@ def test_each_picture_of_a_prompt_looks_for_itself(pipe, concept, draw):
     assert abs(both[1] - alone[0]).max() < 1e-4
 
 
+def test_another_concept_is_learned_beside_it_as_without_it(pipe, concept):
+    numbers = dict(noun="cat", steps=2, batch_size=2, progress=False)
+    alone = learn(pipe, tiny_pictures(2), "textual-inversion", **numbers)
+    with concept.attach(pipe):
+        assert learn(pipe, tiny_pictures(2), "textual-inversion", **numbers).digest == alone.digest
+
+
 def test_it_works_in_half_precision(concept, draw):
     pipe = tiny_pipeline("sd")
     with concept.attach(pipe):
@@ -73,7 +80,9 @@ def test_what_does_not_fit_is_named(pipe, concept):
     with pytest.raises(PersonaError, match="attn2.to_k.weight: the concept's tensor is"):
         Concept(header=concept.header, tensors=concept.tensors | {key: torch.zeros(3, 3)}).attach(pipe)
     with pytest.raises(PersonaError, match="looks at no reference"):
-        with_reference(learn(pipe, tiny_pictures(1), "textual-inversion", noun="dog", steps=1, progress=False), pipe, [])
+        with_reference(
+            learn(pipe, tiny_pictures(1), "textual-inversion", noun="dog", steps=1, progress=False), pipe, []
+        )
 
 
 @pytest.mark.evidence(level="formats", recipe="vico")

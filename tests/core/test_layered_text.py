@@ -143,7 +143,7 @@ def test_gradients_reach_each_layers_embedding(pipe, checkpointing):
         assert slope != 0.0 and abs((sums[0] - sums[1]) / 2e-3 - slope) < 1e-3 * abs(slope) + 1e-4
 
 
-# ----------------------------------------------------------------------------------------------- beside everything else
+# --------------------------------------------------------------------------------------------- beside everything else
 
 
 def test_late_words_and_plain_words_compose_in_any_order(pipe, draw):

@@ -147,6 +147,31 @@ def test_mergers_stay_between_0_and_1_and_their_overlap_costs(clone):
     assert float(losses.MergerOverlap(weight=0.5)(step).detach()) == pytest.approx(0.5 * 0.5 * 0.5)
 
 
+@pytest.mark.evidence(level="parity", recipe="unziplora")
+def test_columns_that_matter_most_are_switched_on_period_by_period(clone):
+    """The importance of column j is the sum over i of (BA)_ij dL/d(BA)_ij (arXiv 2412.04465, section 3.3)."""
+    numbers = dict(rank=2, up_init="normal", columns=0.25, column_period=2, targets=("attn1.to_q",), blocks=("mid",))
+    learner = spaces.LowRank(name="content", **numbers).prepare(clone, SUBJECT)
+    layer, path = clone.denoiser.get_submodule(f"{LAYER}.attn1.to_q"), f"unet.{LAYER}.attn1.to_q"
+    down, up = (learner.parameters[f"{path}.lora_{half}.weight"] for half in "AB")
+    x, wanted = torch.randn(1, 5, 64), torch.randn(1, 5, 64)
+    whole = (up @ down).detach().requires_grad_(True)
+    torch.nn.functional.mse_loss(F.linear(x, layer.base_layer.weight + whole), wanted).backward()
+    importance = (whole * whole.grad).sum(0).abs()
+    torch.nn.functional.mse_loss(layer(x), wanted).backward()
+    learner.constrain()
+    mask = learner.parameters[f"{path}.columns"].detach()
+    assert mask.sum() == 16 and set(mask.nonzero().flatten().tolist()) == set(importance.topk(16).indices.tolist())
+    assert torch.allclose(layer(x), F.linear(x, layer.base_layer.weight + (up @ down) * mask), atol=1e-5)
+    assert torch.equal(learner.export()[f"{path}.lora_A.weight"], down * mask)
+    learner.constrain()
+    torch.nn.functional.mse_loss(layer(10 * torch.randn(1, 5, 64)), wanted).backward()
+    learner.constrain()
+    both = learner.parameters[f"{path}.columns"].detach()
+    assert (both >= mask).all() and 16 < both.sum() <= 32, "a second period adds columns"
+    assert all(key.endswith(("lora_A.weight", "lora_B.weight")) for key in learner.tensors())
+
+
 @pytest.mark.evidence(level="parity", recipe="style-friendly-snr")
 def test_noise_levels_of_learning_have_the_declared_log_snr():
     """lambda ~ N(mu, sigma^2), each draw at the nearest timestep; below the schedule's range at the noisiest one."""

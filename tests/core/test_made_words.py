@@ -124,3 +124,13 @@ def test_fusion_sampling_without_fusion_is_plain_guidance(pipe, learned, draw):
     assert np.abs(np.asarray(ours[0], dtype=float) / 255 - theirs[0]).max() < 0.02
     fused = schemes.FusionSampling(rounds=1).draw(pipe, concept, prompt, steps=2, generator=torch.Generator())
     assert fused[0].size == (32, 32)
+
+
+def test_networks_that_learn_side_by_side_are_each_of_the_stock_denoiser(pipe, pictures):
+    from diffusers_persona import learn, learn_many
+
+    options = dict(noun="dog", steps=1, batch_size=1, lr=1e-2, times=2, progress=False)
+    both = learn_many(pipe, {"<a>": pictures[:1], "<b>": pictures[1:2]}, "profusion", **options)
+    alone = learn(pipe, pictures[1:2], "profusion", token="<b>", **options)
+    rows = [concept.tensors_of(0)["text_encoder.rows"] for concept in (both[1], alone)]
+    assert torch.allclose(*rows, atol=1e-5)

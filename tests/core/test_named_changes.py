@@ -10,13 +10,13 @@ PICTURE = torch.linspace(-1, 1, 3 * 8 * 8).view(3, 8, 8)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_change_keeps_the_size_and_ends_the_prompt_with_its_word(name):
+def test_a_change_keeps_the_size_and_begins_the_prompt_with_its_word(name):
     random = torch.Generator().manual_seed(1)
     change = NamedChange(p=1.0, operations=(name,))
     pixels, mask, prompt = change.apply(PICTURE, None, "a photo of <toy>", random)
     assert pixels.shape == PICTURE.shape and -1 <= pixels.min() and pixels.max() <= 1
     assert not torch.equal(pixels, PICTURE)
-    assert prompt == f"a photo of <toy> {{{name}}}" and prompt in change.prompts("a photo of <toy>")
+    assert prompt == f"{{{name}}} a photo of <toy>" and prompt in change.prompts("a photo of <toy>")
     if name in ("left", "right", "zoom-out"):
         assert mask.shape == (1, 8, 8) and 0 < mask.mean() < 1
     else:

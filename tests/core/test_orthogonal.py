@@ -10,6 +10,7 @@ from hypothesis import strategies as some
 from diffusers_persona import PersonaError, spaces
 from diffusers_persona.backbones import of
 from diffusers_persona.functional.orthogonal import butterfly, cayley, drop, project, rotate, skew, triangle
+from diffusers_persona.spaces.orthogonal import turned
 
 
 @pytest.mark.evidence(level="parity", recipe="oft")
@@ -42,16 +43,19 @@ def test_oft_rotates_the_inputs_and_keeps_angles_between_neurons():
 
 @pytest.mark.evidence(level="parity", recipe="oft")
 def test_a_kernel_is_rotated_as_a_row():
-    kernel, blocks = torch.randn(4, 2, 3, 3), cayley(skew(torch.randn(1, 3, 15)))
-    assert torch.allclose(rotate(kernel, blocks).flatten(1), rotate(kernel.flatten(1), blocks))
+    kernel, parts = torch.randn(1, 4, 2, 3, 3), {"rotation": torch.randn(1, 1, 3, 15)}
+    blocks = cayley(skew(parts["rotation"][0]))
+    assert torch.allclose(turned(kernel, parts)[0].flatten(1), rotate(kernel[0].flatten(1), blocks))
 
 
 @pytest.mark.evidence(level="parity", recipe="boft")
 def test_the_butterfly_brings_half_blocks_together():
-    """Width 8, four blocks of two: at level 1 in runs of four entries the even halves come first, the odd ones last."""
-    assert butterfly(8, 4, 0).tolist() == list(range(8))
-    assert butterfly(8, 4, 1).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
-    assert butterfly(8, 4, 2).tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
+    """Width 8, four blocks of two: at level 1 in each run of four the even halves come first, then the odd ones."""
+    row = torch.arange(8)
+    assert torch.equal(butterfly(row, 4, 0), row)
+    assert butterfly(row, 4, 1).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert butterfly(row, 4, 2).tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
+    assert torch.equal(butterfly(butterfly(row, 4, 2), 4, 2, inverse=True), row)
 
 
 @pytest.mark.evidence(level="parity", recipe="boft")
@@ -82,12 +86,10 @@ def test_a_constrained_concept_stays_in_the_ball(pipe, learned):
 
 def test_dropout_makes_blocks_of_one_factor_the_identity():
     torch.manual_seed(0)
-    blocks = cayley(skew(torch.ones(2, 4, 3)))
-    dropped = drop(blocks, 0.5)
-    same = (dropped == torch.eye(3)).flatten(2).all(2).sum(1)
-    assert sorted(same.tolist()) == [0, 2] and torch.equal(
-        dropped[dropped != torch.eye(3)].sort().values[:1], dropped.min()[None]
-    )
+    blocks = cayley(skew(torch.ones(5, 2, 4, 3)))
+    same = (drop(blocks, 0.5) == torch.eye(3)).flatten(3).all(3).sum(2)
+    assert all(sorted(counts) == [0, 2] for counts in same.tolist())
+    assert torch.equal(drop(blocks, 0.1), blocks)  # int(0.1 x 4) is none
 
 
 @pytest.mark.parametrize("recipe", ["oft", "boft"])

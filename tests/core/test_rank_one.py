@@ -89,6 +89,18 @@ def test_fused_projections_are_edited_too(order, pipe, draw):
     pipe.unfuse_qkv_projections(vae=False)
 
 
+def test_offloading_and_half_precision_go_on_working(pipe, draw):
+    grip = spaces.Grip(key=())
+    spaces.RankOne().attach(of(pipe), tensors(pipe, 0), grip)
+    expected = draw(pipe)
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert abs(draw(pipe) - expected).max() < 1e-5
+    pipe.remove_all_hooks()
+    pipe.to(torch.bfloat16)
+    assert abs(draw(pipe) - expected).max() < 0.2
+    grip.release()
+
+
 def test_two_concepts_give_the_same_in_any_order(pipe, draw):
     pictures = []
     for order in ((0, 1), (1, 0)):
@@ -129,6 +141,21 @@ def test_keys_are_locked_to_the_class_and_values_are_learned(pipe, learned):
     encoding = of(pipe).encode_text(ids)["encoder_hidden_states"][0, 5]
     assert torch.allclose(found[f"unet.{layer}.to_k.output"], attention.to_k(encoding), atol=1e-5)
     assert (found[f"unet.{layer}.to_v.output"] - attention.to_v(encoding)).abs().max() > 1e-3
+
+
+@pytest.mark.evidence(level="parity", recipe="perfusion")
+def test_the_gate_is_a_knob_of_the_learned_concept(pipe, learned, draw):
+    """Section 4.2: beta and tau choose the point between the concept and the prompt after learning."""
+    concept = learned(pipe, "perfusion")
+    opener = spaces.with_gate(concept, bias=0.2, temperature=0.15)
+    assert opener.spaces[1].bias_in_use == 0.2 and opener.spaces[1].bias == 0.75 and opener.digest == concept.digest
+    pictures = []
+    for each in (concept, opener):
+        with each.attach(pipe):
+            pictures.append(draw(pipe, f"a photo of {each.phrase}"))
+    assert abs(pictures[0] - pictures[1]).max() > 1e-3
+    with pytest.raises(PersonaError, match="has no gate"):
+        spaces.with_gate(learned(pipe, "textual-inversion"), bias=0.2)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import importlib.metadata
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -40,7 +41,8 @@ def test_an_unknown_recipe_is_refused_with_the_nearest_name():
 
 
 def test_the_repr_of_a_recipe_rebuilds_it():
-    modules = (spaces, losses, schemes, inversion, inversion.prompts, inversion.augmentation)
+    parts = [part for part in vars(inversion).values() if isinstance(part, types.ModuleType)]
+    modules = (spaces, losses, schemes, inversion, *parts)
     names = {"Recipe": Recipe}
     for module in modules:
         names |= vars(module)

@@ -211,7 +211,7 @@ def test_textboost_trains_projections_of_the_text_encoder_and_words_alone(pipe, 
     assert {"<dog>", "<dog-flip>", "<dog-zoom-out>"} <= words
 
 
-# ----------------------------------------------------------------------------------------------------------- DreamArtist
+# --------------------------------------------------------------------------------------------------------- DreamArtist
 
 
 @pytest.mark.evidence(level="parity", recipe="dreamartist")
@@ -239,7 +239,7 @@ def test_a_dreamartist_concept_brings_its_negative_prompt(pipe, learned):
     assert [space.vectors for space in concept.spaces] == [3, 4]
 
 
-# --------------------------------------------------------------------------------------------------- Aesthetic Gradients
+# ------------------------------------------------------------------------------------------------- Aesthetic Gradients
 
 
 @pytest.mark.evidence(level="parity", recipe="aesthetic-gradients")
@@ -281,7 +281,7 @@ def test_an_aesthetic_concept_is_computed_without_a_step(pipe, pictures):
     assert set(concept.tensors_of(0)) == {"embedding", "projection"} and concept.phrase == "style"
 
 
-# ------------------------------------------------------------------------------------------------------------ DisenBooth
+# ---------------------------------------------------------------------------------------------------------- DisenBooth
 
 
 @pytest.mark.evidence(level="parity", recipe="disenbooth")
@@ -300,7 +300,7 @@ def test_each_picture_has_a_vector_of_its_own_that_stays_out_of_use(pipe, learne
         attached(host, spaces.ImageBranch(picture=4, noun="dog"), tensors)
 
 
-# ------------------------------------------------------------------------------------------------------------- refusals
+# ------------------------------------------------------------------------------------------------------------ refusals
 
 
 @pytest.mark.parametrize(

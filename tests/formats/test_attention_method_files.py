@@ -5,7 +5,7 @@ import pytest
 import torch
 from factors import draw, pipe_of
 
-from diffusers_persona import Concept, learn
+from diffusers_persona import Concept, PersonaError, learn
 from diffusers_persona.testing import tiny_pictures
 
 OPTIONS = dict(noun="cat and dog", steps=2, batch_size=2, progress=False)
@@ -22,7 +22,7 @@ def same_picture(concept, other, pipe):
 @pytest.mark.evidence(level="formats", recipe="mcpl")
 def test_mcpl_keeps_all_words_in_one_file(tmp_path):
     """``embeddings_gs-<n>.pt``: string_to_token, string_to_param with a key for each pseudo word."""
-    words = {"@": torch.randn(1, 32), "*": torch.randn(1, 32)}
+    words = {"*": torch.randn(1, 32), "@": torch.randn(1, 32)}
     content = {
         "string_to_token": {word: torch.tensor(n) for n, word in enumerate(words, 265)},
         "string_to_param": torch.nn.ParameterDict({word: torch.nn.Parameter(v) for word, v in words.items()}),
@@ -73,3 +73,20 @@ def test_break_a_scene_leaves_a_whole_pipeline_with_its_words(tmp_path, monkeypa
     loaded = Concept.from_file(tmp_path / "scene", base=pipe)
     assert [space.token for space in loaded.spaces if space.kind == "word"] == ["<cat>", "<dog>"]
     assert same_picture(concept, loaded, pipe)
+
+
+def test_words_of_a_pipeline_may_have_several_vectors_and_other_names(tmp_path):
+    pipe = pipe_of("sd")
+    numbers = dict(noun="dog", token="<dog>", steps=1, batch_size=1, vectors=3, progress=False)
+    concept = learn(pipe, tiny_pictures(1), "compositional-inversion", **numbers)
+    concept.export("pipeline", tmp_path, pipe=pipe)
+    loaded = Concept.from_file(tmp_path, base=pipe, token="<pet>")
+    assert [(space.token, space.vectors) for space in loaded.spaces] == [("<pet>", 3)]
+    own, theirs = (each.tensors_of(0)["text_encoder.embedding"] for each in (concept, loaded))
+    assert torch.allclose(own, theirs)
+    with pytest.raises(PersonaError, match="brings 1 word"):
+        Concept.from_file(tmp_path, base=pipe, token=["<a>", "<b>"])
+    for name in ("tokenizer.json", "tokenizer_config.json", "added_tokens.json"):
+        (tmp_path / "tokenizer" / name).unlink(missing_ok=True)
+    with pytest.raises(PersonaError, match="has no name in tokenizer"):
+        Concept.from_file(tmp_path, base=pipe)

@@ -21,7 +21,7 @@ def test_objects_people_styles_and_relations_ship():
 
 @pytest.mark.parametrize("concept", CONCEPTS, ids=lambda concept: concept.name)
 def test_a_concept_is_complete(concept):
-    count = {"stylised": 1, "pair": 2, "merged": 0}.get(concept.kind, 5)
+    count = {"stylised": 1, "pair": 2, "merged": 0, "portrait": 0}.get(concept.kind, 5)
     assert len(concept.references) == len(concept.masks) == len(concept.captions) == count
     assert len(set(concept.training_backgrounds)) == count
     assert all(len(masks) == count for masks in concept.part_masks if masks)
@@ -43,7 +43,7 @@ def test_a_concept_is_held_out_and_its_class_word_is_known(concept):
         assert thing.noun in known or content
 
 
-@pytest.mark.parametrize("kind", ["several", "stylised", "pair", "merged"])
+@pytest.mark.parametrize("kind", ["several", "stylised", "pair", "merged", "portrait"])
 def test_things_of_a_concept_are_scored_by_pictures_that_show_them_alone(kind):
     for concept in toybox.concepts(kind):
         assert concept.noun == " and ".join(thing.noun for thing in concept.things)

@@ -33,7 +33,9 @@ def test_each_thing_has_a_word_of_its_own(pipe, pictures, tmp_path):
 
 def test_a_loss_sees_the_mask_of_each_thing(pipe, pictures, halves, monkeypatch):
     seen, original = [], losses.UnionDenoising.__call__
-    monkeypatch.setattr(losses.UnionDenoising, "__call__", lambda self, step: seen.append(step) or original(self, step))
+    monkeypatch.setattr(
+        losses.UnionDenoising, "__call__", lambda self, step: seen.append(step) or original(self, step)
+    )
     learn(pipe, pictures, "break-a-scene", masks=halves, prior_count=2, **OPTIONS)
     step = seen[0]
     assert step.part_masks.shape == (4, 2, 16, 16) and step.concept_rows == 2

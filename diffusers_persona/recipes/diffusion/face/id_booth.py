@@ -14,7 +14,17 @@ from ....recipe import Recipe, recipe
     licence="none stated",
     departures="steps in place of 32 epochs; no face detector: faces are taken as the pictures show them, so give "
     "pictures of the face and an ArcFace network with face=; the negative's identity is seen on its decoded latents",
-    miniature=dict(rank=8, steps=150, lr=2e-3, batch_size=2, prior_count=32, identity_weight=0.1, identity_rows=1),
+    miniature=dict(
+        rank=8,
+        steps=160,
+        lr=3e-3,
+        batch_size=3,
+        schedule="constant",
+        prior_weight=0.5,
+        prior_count=32,
+        identity_weight=0.1,
+        identity_rows=1,
+    ),
     promise=("faithful", "lora"),
 )
 def id_booth(
@@ -49,5 +59,5 @@ def id_booth(
             ],
         ),
         scheme=schemes.Prompting(),
-        data=inversion.Data(prompts=inversion.prompts.Fixed("photo of {phrase}"), prior_prompt="photo of a {noun}"),
+        data=inversion.Data(prompts=inversion.prompts.Fixed("a photo of {phrase}")),
     )

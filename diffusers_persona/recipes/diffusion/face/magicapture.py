@@ -19,7 +19,17 @@ STYLE = ("a photo in {1}", "a photo of a {0} in {1}")
     "timestep; composed prompts from the first phase on; one rate for all in a phase (the text encoder's is 1e-5 "
     "in the paper); no pull of the words' lengths to 0.4, no soft masks; no restoration of the pictures; faces "
     "as the pictures show them, with a network given as face=",
-    miniature=dict(rank=8, word_steps=50, both_steps=80, word_lr=2e-2, lr=2e-3, batch_size=4, accumulation=1),
+    miniature=dict(
+        rank=8,
+        word_steps=50,
+        both_steps=80,
+        word_lr=2e-2,
+        lr=2e-3,
+        batch_size=4,
+        accumulation=1,
+        person_prompts=("a {0}", "a photo of a {0}"),
+        style_prompts=("a {1} of a person", "a {1} of a {0}"),
+    ),
     learns="portrait",
     masks=True,
 )

@@ -12,10 +12,10 @@ from ....recipe import Recipe, recipe
     paper="2305.19327",
     code="ali-vilab/Cones-V2",
     licence="MIT",
-    departures="a layout step is done once, not twice with noise added again between; a subject's region is given with "
+    departures="a layout step is done once, not twice with noise added again between; a subject's region is given to "
     "attach(region=) and guides all steps; the token table stays frozen; unverified: the templates of the mean, which "
     "are Textual Inversion's here",
-    miniature=dict(steps=200, lr=5e-4, batch_size=4),
+    miniature=dict(steps=150, lr=2e-3, batch_size=4),
     promise=(("smaller", "dreambooth"), ("editable", "dreambooth")),
 )
 def cones2(

@@ -12,9 +12,9 @@ from ....recipe import Recipe, recipe
     paper="2403.18551",
     code="Monalissaa/DisenDiff",
     licence="MIT",
-    departures="the class words' maps are filtered once (a second time is power=4); class pictures are generated where "
-    "the caller gives none",
-    miniature=dict(lr=3e-3, accumulation=1, batch_size=4, prior_count=32),
+    departures="the class words' maps are filtered once (a second time is power=4); class pictures are generated "
+    "where the caller gives none; unverified: whether the official rate is multiplied by the accumulation",
+    miniature=dict(steps=150, lr=3e-3, accumulation=1, batch_size=4, prior_count=32),
     learns="several",
     pictures=1,
     promise=(("faithful", "custom-diffusion"), ("editable", "custom-diffusion")),

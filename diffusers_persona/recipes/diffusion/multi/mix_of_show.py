@@ -15,6 +15,7 @@ from ....recipe import Recipe, recipe
     masks=True,
     departures="the attention regulariser, which the last official release refuses, is left out; neutral prompts for "
     "pictures without captions, and no crops chosen for faces; steps are the official 500 rounds over a few pictures",
+    promise=("faithful", "lora"),
     miniature=dict(steps=150, lr=2e-2, text_lr=5e-4, denoiser_lr=3e-3, batch_size=4, most_norm=1.0),
 )
 def mix_of_show(

@@ -17,6 +17,7 @@ from ....recipe import Recipe, recipe
     miniature=dict(rank=8, steps=110, lr=2e-3, batch_size=4, accumulation=1, prior_count=32, prior_weight=0.0),
     learns="several",
     masks=True,
+    promise=("faithful", "custom-diffusion"),
 )
 def mudi(
     *,
@@ -50,7 +51,7 @@ def mudi(
         ),
         scheme=schemes.Prompting(),
         data=inversion.Data(
-            prompts=inversion.prompts.Fixed("a photo of a {phrase}"),
+            prompts=inversion.prompts.Shown("a photo of a {phrase}"),
             augmentation=[inversion.collage.SegMix(p=mix)],
             parts=True,
         ),

@@ -12,9 +12,9 @@ from ....recipe import Recipe, recipe
     paper="2209.12330",
     code="vicgalle/stable-diffusion-aesthetic-gradients",
     licence="CreativeML OpenRAIL-M",
-    departures="every prompt but the empty one is tuned, a negative prompt, too; on miniature hosts, whose text encoder "
-    "belongs to no CLIP, a linear map fitted to captions takes the place of CLIP's text projection",
-    miniature=dict(updates=10, lr=1e-3),
+    departures="every prompt but the empty one is tuned, a negative prompt, too; on miniature hosts, whose text "
+    "encoder belongs to no CLIP, a linear map fitted to captions takes the place of CLIP's text projection",
+    miniature=dict(updates=10, lr=2e-3),
     promise=(("faster", "textual-inversion"), ("smaller", "lora")),
 )
 def aesthetic_gradients(*, updates=5, lr=1e-4, clip=None):

@@ -12,9 +12,11 @@ from ....recipe import Recipe, recipe
     paper="2305.16225",
     code="zyxElsa/ProSpect",
     licence="Apache-2.0",
-    departures="the first vector is the class word's (the official config takes 'teddy' for every picture); plain words "
-    "in some stages are had by use=, which lets the learned word act in chosen stages only, in place of a list of ten "
-    "prompts; unverified: that no factor stands before the official rate",
+    departures="the first vector is the class word's (the official config takes 'teddy' for every picture); plain "
+    "words in some stages are had by use=, which lets the learned word act in chosen stages only, in place of a list "
+    "of ten prompts; unverified: that no factor stands before the official rate",
+    pictures=1,
+    promise=("editable", "textual-inversion"),
     miniature=dict(steps=150, lr=2e-3, batch_size=4, heads=2, head_width=16),
 )
 def prospect(

@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="Apache-2.0",
     departures="unverified: learning rate and steps of the authors' runs (the numbers are those of PEFT's example)",
     promise=("remembers", "lora"),
-    miniature=dict(steps=80, lr=8e-4, batch_size=2, prior_count=32),
+    miniature=dict(steps=90, lr=5e-4, batch_size=2, prior_count=32),
 )
 def boft(
     *,

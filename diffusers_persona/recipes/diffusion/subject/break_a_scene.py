@@ -12,10 +12,19 @@ from ....recipe import Recipe, recipe
     paper="2305.16311",
     code="google/break-a-scene",
     licence="Apache-2.0",
-    departures="words begin as their class words (the official default is rows of the table's end); all layers with the "
-    "second smallest maps are averaged, the middle's too where its maps have that size; without masks the whole "
+    departures="words begin as their class words (the official default is rows of the table's end); all layers with "
+    "the second smallest maps are averaged, the middle's too where its maps have that size; without masks the whole "
     "picture counts and attention is not guided",
-    miniature=dict(steps=160, word_lr=2e-2, lr=2e-4, batch_size=4, prior_prompt="a cat on the beach", prior_count=32),
+    miniature=dict(
+        steps=240,
+        word_part=0.7,
+        word_lr=2e-2,
+        lr=1e-4,
+        batch_size=2,
+        attention_weight=0.1,
+        prior_prompt="a cat on the beach",
+        prior_count=32,
+    ),
     learns="several",
     pictures=1,
     masks=True,

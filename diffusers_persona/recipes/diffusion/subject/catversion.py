@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="MIT",
     departures="the prefix acts on prompts that hold the class word, in place of all but the unconditional one; "
     "unverified: the paper's number of steps (released checkpoints are of step 999) and batch size",
-    miniature=dict(steps=200, lr=2e-2, batch_size=4, layers=2, length=2),
+    miniature=dict(steps=150, lr=1e-1, batch_size=4, layers=2, length=8, bias=10.0, deviation=3.0),
     promise=("editable", "textual-inversion"),
 )
 def catversion(*, layers=3, length=1, bias=1.0, deviation=1.0, steps=1000, lr=5e-3, batch_size=1, weight_decay=1e-2):

@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="MIT",
     departures="the masked loss is the paper's (the official script takes the mean before it multiplies by the mask, "
     "which is then without effect); lr is the final rate; boxes are the caller's",
-    miniature=dict(vectors=2, steps=300, lr=2e-2),
+    miniature=dict(vectors=2, steps=300, lr=2e-2, accumulation=1, anchor_weight=0.1),
     masks=True,
     promise=("editable", "textual-inversion"),
 )

@@ -12,9 +12,9 @@ from ....recipe import Recipe, recipe
     paper="2305.03374",
     code="forchchch/DisenBooth",
     licence="none stated",
-    departures="pictures are seen by the CLIP of the host's text encoder (ViT-H for SD 2.x, ViT-L for 1.x, the Toybox's "
-    "on miniature hosts), with a linear map to the text's width where these differ",
-    miniature=dict(rank=8, steps=150, lr=2e-3, batch_size=4),
+    departures="pictures are seen by the CLIP of the host's text encoder (ViT-H for SD 2.x, ViT-L for 1.x, the "
+    "Toybox's on miniature hosts), with a linear map to the text's width where these differ",
+    miniature=dict(rank=8, steps=110, lr=2e-3, batch_size=3),
     promise=(("disentangled", "dreambooth"), ("smaller", "dreambooth")),
 )
 def disenbooth(

@@ -13,8 +13,7 @@ from ....recipe import Recipe, recipe
     code="IrisRainbowNeko/DreamArtist-stable-diffusion",
     licence="none stated",
     departures="one learning rate for both words; the optional pixel loss compares with the decoded latents, and the "
-    "optional classifier loss is left out; unverified: the words' first values (the class word here, and a normal "
-    "variable for the negative word)",
+    "optional classifier loss is left out; unverified: the words' first values (the class word here, of both)",
     miniature=dict(steps=150, lr=2e-2, batch_size=2, guidance=3.0),
     pictures=1,
     promise=("faithful", "textual-inversion"),
@@ -33,7 +32,7 @@ def dreamartist(
 ):
     """DreamArtist: Controllable One-Shot Text-to-Image Generation via Positive-Negative Adapter."""
     return Recipe(
-        space=[spaces.Word(vectors=vectors), spaces.Word(name="neg", vectors=negative_vectors, init="random")],
+        space=[spaces.Word(vectors=vectors), spaces.Word(name="neg", vectors=negative_vectors)],
         method=inversion.Optimization(
             steps=steps,
             lr=lr,

@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="Apache-2.0 (the repository's; that of the sub-folder is unverified)",
     departures="the loss is the mean over the rows of a batch; the official batch is one picture. Unverified: the "
     "number of steps",
-    miniature=dict(steps=100, lr=2e-4, batch_size=4, prior_count=32),
+    miniature=dict(steps=80, lr=4e-4, batch_size=2, prior_weight=1.0, prior_count=32),
     promise=("editable", "dreambooth"),
 )
 def facechain_sude(

@@ -12,9 +12,9 @@ from ....recipe import Recipe, recipe
     paper="2303.08767",
     code="HiPer0/HiPer",
     licence="none stated",
-    departures="AdamW in place of 8-bit Adam; the vectors act on prompts that hold the class word, so that the empty prompt "
-    "and other prompts stay stock; on SDXL both text encoders have vectors and the pooled vector stays stock",
-    miniature=dict(steps=200, lr=2e-2, batch_size=4),
+    departures="AdamW in place of 8-bit Adam; the vectors act on prompts that hold the class word, so that the empty "
+    "prompt and other prompts stay stock; on SDXL both text encoders have vectors and the pooled vector stays stock",
+    miniature=dict(steps=120, lr=1e-2, batch_size=4),
     pictures=1,
     promise=("faster", "textual-inversion"),
 )

@@ -15,6 +15,7 @@ from ....recipe import Recipe, recipe
     departures="lr is the final rate (the official 1e-3 times batch 2 and accumulation 4); one positional encoding, "
     "that of the paper; where a text is read once for all layers (a ControlNet), the mean over the layers at half the "
     "noise stands for them",
+    promise=(("faithful", "textual-inversion"), ("editable", "textual-inversion")),
     miniature=dict(steps=150, lr=4e-3, batch_size=4, accumulation=1, frequencies=128, hidden=64),
 )
 def neti(

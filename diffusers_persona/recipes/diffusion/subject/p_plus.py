@@ -14,6 +14,7 @@ from ....recipe import Recipe, recipe
     licence="MIT (port)",
     departures="the paper's density regulariser, an option of its analysis, is left out; on SDXL a layer is a block "
     "of the U-Net that reads the text (11 blocks), and the pooled vector sees the mean over the layers",
+    promise=(("faithful", "textual-inversion"), ("faster", "textual-inversion")),
     miniature=dict(steps=150, lr=2e-2, batch_size=4, mix=(1, 2)),
 )
 def p_plus(*, init=("noun",), steps=500, lr=5e-3, batch_size=8, weight_decay=1e-2, mix=(5, 10)):

@@ -5,11 +5,11 @@ from ....recipe import Recipe, recipe
 
 CHANGES = (
     spaces.Word(name="flip", init="random"),
-    spaces.Word(name="zoom-out", init="random"),
-    spaces.Word(name="zoom-in", init="random"),
+    spaces.Word(name="zoom-out", vectors=2, init="random"),
+    spaces.Word(name="zoom-in", vectors=2, init="random"),
     spaces.Word(name="left", init="random"),
     spaces.Word(name="right", init="random"),
-    spaces.Word(name="turned", init="random"),
+    spaces.Word(name="turned", vectors=2, init="random"),
     spaces.Word(name="bright", init="random"),
     spaces.Word(name="dark", init="random"),
     spaces.Word(name="gray", init="random"),
@@ -24,9 +24,10 @@ CHANGES = (
     paper="2409.08248",
     code="nahyeonkaty/textboost",
     licence="MIT",
-    departures="nine changes of the picture, one word of one vector each; cropped, collaged and compressed pictures are "
-    "left out; unverified: the changes' ranges and their words' first values",
-    miniature=dict(steps=120, lr=2e-3, word_lr=2e-2, batch_size=4, rank=8),
+    departures="nine changes of the picture; cropped, collaged and compressed pictures are left out, and places "
+    "without picture are masked, not filled; no SNR-weighted timesteps, which the released code leaves off; "
+    "unverified: the ranges of shifts and brightness, and the first values of the changes' words",
+    miniature=dict(steps=120, lr=3e-3, word_lr=5e-2, batch_size=4, rank=8),
     pictures=1,
     promise=(("editable", "dreambooth"), ("smaller", "dreambooth")),
 )

@@ -12,8 +12,9 @@ from ....recipe import Recipe, recipe
     paper="2306.00971",
     code="haoosz/ViCo",
     licence="MIT",
-    departures="another picture is the reference of each picture in learning, by turns and not at random; the first one "
-    "is kept with the concept (schemes.with_reference exchanges it)",
+    departures="another picture is the reference of each picture in learning, by turns and not at random; the first "
+    "one is kept with the concept (schemes.with_reference exchanges it); unverified: whether the official rates are "
+    "multiplied by the number of GPUs",
     miniature=dict(steps=120, word_lr=2e-2, lr=1e-3),
     promise=(("faithful", "textual-inversion"), ("faster", "dreambooth")),
 )
