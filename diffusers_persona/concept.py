@@ -96,8 +96,9 @@ class Concept:
         Args:
             pipe: a diffusers pipeline of the family that the concept was learned on.
             scale: strength; 0 is the stock model, 1 the concept as learned.
-            region: part of the picture that the concept is drawn into: a box (left, top, right, bottom) as parts of the
-                picture's sides, or a mask [height, width] (a tensor in [0, 1]); for spaces that can (`text_residual`).
+            region: part of the picture that the concept is drawn into: a box (left, top, right, bottom) as parts of
+                the picture's sides, or a mask [height, width] (a tensor in [0, 1]); for spaces that can
+                (`text_residual`).
             window: part of the denoising in which the concept acts, from 0 (pure noise) to 1 (picture).
 
         Returns:

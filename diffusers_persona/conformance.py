@@ -11,8 +11,6 @@ from pathlib import Path
 from .errors import PersonaError
 from .recipe import get
 
-NOUN, NOUNS = "dog", "cat and dog"
-
 
 def check_recipe(name: str, *, backbone: str | None = None, seed: int = 0) -> list[str]:
     """Runs the contract of recipe `name` on tiny pipelines.
@@ -62,28 +60,14 @@ class _Trial:
 
     def learn(self, name=None, *, token=None, **options):
         """A concept of two steps: of the recipe on trial, or of the one called `name`."""
+        from .testing import short_lesson
         from .training.learn import learn
-        from .training.plan import several
 
-        entry = get(name or self.entry.id)
-        numbers = {"batch_size": 2, "prior_count": 2, "lr": 1e-2} | _short(entry)
-        numbers = {k: v for k, v in numbers.items() if k in entry.defaults}
-        pictures = self.pictures
-        if several(declared := entry.build(**numbers)) or declared.data.needs:
-            pictures = _described(pictures, parts=2 if several(declared) else 1)
+        lesson = short_lesson(name or self.entry.id, pictures=self.pictures, seed=self.seed, **options)
         before = os.environ.get("PERSONA_CACHE")
         os.environ["PERSONA_CACHE"] = str(self.folder / "cache")
         try:
-            return learn(
-                self.pipe,
-                pictures,
-                entry.id,
-                token=token,
-                noun=NOUNS if several(declared) else NOUN,
-                seed=self.seed,
-                progress=False,
-                **{**numbers, **options},
-            )
+            return learn(self.pipe, token=token, **lesson)
         finally:
             os.environ.pop("PERSONA_CACHE")
             if before is not None:
@@ -122,34 +106,14 @@ class _Trial:
         return names
 
 
-def _short(entry) -> dict[str, int]:
-    """Two steps in all: every number called ``..._steps`` is one step of its phase."""
-    return {k: 2 if k == "steps" else 1 for k in entry.defaults if k == "steps" or k.endswith("_steps")}
-
-
-def _described(pictures, parts: int):
-    """The pictures with captions, and with the left and right half as masks of two things, or the left one as mask."""
-    from PIL import Image
-
-    from .inversion.images import Example, ImageSet
-
-    examples = []
-    for n, picture in enumerate(pictures):
-        halves = [Image.new("L", picture.size), Image.new("L", picture.size)]
-        for k, half in enumerate(halves):
-            half.paste(255, (k * picture.width // 2, 0, (k + 1) * picture.width // 2, picture.height))
-        caption = f"a photo of {NOUNS if parts > 1 else NOUN}"
-        mask = Image.new("L", picture.size, 255) if parts > 1 else halves[0]
-        own = tuple(halves) if parts > 1 else ()
-        facts = dict(caption=caption, source=f"picture {n}", part=n % parts if parts > 1 else None)
-        examples.append(Example(image=picture, mask=mask, part_masks=own, **facts))
-    return ImageSet(examples=tuple(examples))
-
-
 def _hooks(module):
     registry = getattr(module, "_diffusers_hook", None)
     own = [] if registry is None else list(registry.hooks)
-    return [*own, *map(str, range(len(module._state_dict_hooks) + len(module._forward_hooks)))]
+    return [*own, *map(str, range(sum(len(hooks) for hooks in _torch_hooks(module))))]
+
+
+def _torch_hooks(module):
+    return module._state_dict_hooks, module._forward_hooks, module._forward_pre_hooks
 
 
 def learning_leaves_the_pipeline_alone(trial):

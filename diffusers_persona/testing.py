@@ -37,6 +37,66 @@ def tiny_pictures(count: int = 4, *, seed: int = 0, side: int = 32):
     return [Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC) for c in coarse]
 
 
+NOUN, NOUNS = "dog", "cat and dog"
+
+
+def short_lesson(recipe, *, pictures=None, seed: int = 0, **numbers) -> dict:
+    """What `learn` takes beside the pipeline for the shortest run of any recipe that uses all of it.
+
+    Two steps, or one in each of its phases; pictures with the masks and captions that it needs; several things where
+    it learns several.
+
+    Args:
+        recipe: id of a registered recipe, or a `Recipe`.
+        pictures: PIL pictures; four of coloured noise by default.
+        seed: of the noise, and of learning.
+        numbers: numbers and options of `learn` that go before these.
+    """
+    from .recipe import Recipe, get
+    from .training.plan import several
+
+    own, declared = {}, recipe
+    if not isinstance(recipe, Recipe):
+        entry = get(recipe)
+        short = {"batch_size": 2, "prior_count": 2, "lr": 1e-2}
+        short |= {name: 1 for name in entry.defaults if name.endswith("_steps")} | {"steps": 2}
+        own = {name: value for name, value in short.items() if name in entry.defaults}
+        declared = entry.build(**own)
+    pictures, parts = pictures or tiny_pictures(4, seed=seed), 2 if several(declared) else 1
+    if parts > 1 or declared.data.needs:
+        pictures = _described(pictures, parts)
+    facts = {"noun": NOUNS if parts > 1 else NOUN, "seed": seed, "progress": False}
+    return {"images": pictures, "recipe": recipe, **facts, **own, **numbers}
+
+
+def one_a_space(backbone: str = "sd") -> list[str]:
+    """Ids of recipes that live in all the spaces there are: one for each combination of spaces, in this order."""
+    from .recipe import list_recipes
+
+    found = {}
+    for entry in list_recipes(backbone=backbone):
+        found.setdefault(tuple(entry.space), entry.id)
+    return sorted(found.values())
+
+
+def _described(pictures, parts: int):
+    """The pictures with captions, and with the left and right half as masks of two things, or the left one as mask."""
+    from PIL import Image
+
+    from .inversion.images import Example, ImageSet
+
+    examples = []
+    for n, picture in enumerate(pictures):
+        halves = [Image.new("L", picture.size), Image.new("L", picture.size)]
+        for k, half in enumerate(halves):
+            half.paste(255, (k * picture.width // 2, 0, (k + 1) * picture.width // 2, picture.height))
+        caption = f"a photo of {NOUNS if parts > 1 else NOUN}"
+        mask = Image.new("L", picture.size, 255) if parts > 1 else halves[0]
+        own = tuple(halves) if parts > 1 else ()
+        examples.append(Example(image=picture, mask=mask, part_masks=own, caption=caption, source=f"picture {n}"))
+    return ImageSet(examples=tuple(examples))
+
+
 def tokenizer():
     """A CLIP tokenizer that knows `WORDS` as single tokens and spells everything else."""
     from transformers import CLIPTokenizer

@@ -22,7 +22,7 @@ from diffusers_persona.recipe import get
 from diffusers_persona.training import preparing
 
 BAR, BAR_WITH_MAPS = 1.10, 1.35
-METHODS = ("encode_text", "denoise", "decode_latents")
+METHODS = ("encode_images", "encode_text", "denoise", "decode_latents")
 
 
 class Passes:
@@ -37,6 +37,9 @@ class Passes:
         for role, host in (("learns", loop.host), ("frozen", loop.stock)):
             for name in METHODS if host is not None else ():
                 setattr(host, name, self._watched(role, name, getattr(host, name)))
+        for learner in loop.learners.values():
+            if learner.follow is not None:
+                learner.follow = self._watched("learns", "follow", learner.follow)
         return loop
 
     def _watched(self, role, name, method):
@@ -55,6 +58,8 @@ class Passes:
             for _, name, method, arguments, options, graded in self.calls:
                 with torch.set_grad_enabled(graded):
                     found = method(*(_again(a, link) for a in arguments), **_again(options, link))
+                if name in ("follow", "encode_images"):
+                    continue
                 if name == "encode_text":
                     learned = [each for each in found.values() if each.requires_grad]
                     link = link + sum(0.0 * each.mean() for each in learned)
@@ -84,10 +89,10 @@ class Passes:
         denoised = [(role, graded) for role, name, graded in self.seen if name == "denoise"]
         frozen = sum(role == "frozen" or not graded for role, graded in denoised)
         texts = sum(name == "encode_text" for _, name, _ in self.seen)
-        decoded = sum(name == "decode_latents" for _, name, _ in self.seen)
+        pictures = sum(name in ("encode_images", "decode_latents") for _, name, _ in self.seen)
         parts = [f"{len(denoised)} of the denoiser" + (f" ({frozen} without gradient)" if frozen else "")]
         parts += [f"{texts} of the text encoder"] if texts else []
-        parts += [f"{decoded} of the VAE"] if decoded else []
+        parts += [f"{pictures} of the VAE"] if pictures else []
         return ", ".join(parts)
 
 

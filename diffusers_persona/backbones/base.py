@@ -119,8 +119,9 @@ class Backbone:
     def block(self, name: str) -> str:
         """Module path of the part of the denoiser that papers call a block.
 
-        ``"down"``, ``"mid"`` and ``"up"`` are the stretches of a U-shaped network; ``"in.0"``, ``"out.0"``, ... its blocks
-        on the way down and up; ``"down.0"``, ``"mid.0"``, ``"up.0"``, ... the stacks of attention layers in a stretch,
+        ``"down"``, ``"mid"`` and ``"up"`` are the stretches of a U-shaped network; ``"in.0"``, ``"out.0"``, ... its
+        blocks on the way down and up; ``"down.0"``, ``"mid.0"``, ``"up.0"``, ... the stacks of attention layers in a
+        stretch,
         counted in the network's order.
 
         Raises:
@@ -153,7 +154,7 @@ class Backbone:
         order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
         return sorted(blocks, key=lambda path: order.get(path.partition(".")[0], 1))
 
-    # ------------------------------------------------------------------------------------------ a text encoder's output
+    # ----------------------------------------------------------------------------------------- a text encoder's output
 
     @staticmethod
     def text_state(output):

@@ -21,20 +21,31 @@ class WordSum(nn.Module):
         take: how many words count, those of the largest weights; None for all.
         explain, explain_weight: how many of the heaviest words should make the sum almost alone, and how much that
             weighs; 0 for not.
+        anchor: weight of the free vector's squared distance from the sum.
         seed: of the first weights.
     """
 
     rows: Tensor
 
     def __init__(
-        self, rows: Tensor, norm: float, *, hidden: int, take, explain: int, explain_weight: float, seed: int
+        self,
+        rows: Tensor,
+        norm: float,
+        *,
+        hidden: int,
+        take,
+        explain: int,
+        explain_weight: float,
+        anchor: float,
+        seed: int,
     ):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = nn.Sequential(nn.Linear(rows.shape[1], hidden), nn.ReLU(), nn.Linear(hidden, 1))
         self.register_buffer("rows", rows, persistent=False)
-        self.norm, self.take, self.explain, self.explain_weight = norm, take, explain, explain_weight
+        self.norm, self.take = norm, take
+        self.explain, self.explain_weight, self.anchor = explain, explain_weight, anchor
         self.to(rows.device)
         self.free = nn.Parameter(self.sum().detach().clone())
 
@@ -67,7 +78,7 @@ class WordSum(nn.Module):
     def penalty(self, phase: int) -> Tensor:
         """What a few words leave unexplained in phase 0, then the squared distance of the free vector."""
         if phase:
-            return (self.free - self.sum()).pow(2).sum()
+            return self.anchor * (self.free - self.sum()).pow(2).sum()
         if not self.explain:
             return self.free.new_zeros(())
         return self.explain_weight * unexplained(self.weights(), self.rows, self.sum()[0], self.explain)

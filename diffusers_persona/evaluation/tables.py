@@ -106,7 +106,8 @@ def _introduction(rows: Sequence[Mapping[str, Any]], summaries: Sequence[Summary
     seeds = max(summary.seeds for summary in summaries)
     return (
         f"{sum(map(len, by_kind.values()))} held-out concepts of the Toybox, never seen in training: {names}. Each "
-        f"recipe learns the concepts that it is for from their reference pictures with {seeds} seed{'s' * (seeds > 1)}, and generates "
+        f"recipe learns the concepts that it is for from their reference pictures with {seeds} "
+        f"seed{'s' * (seeds > 1)}, and generates "
         f"{settings['images_per_prompt']} picture{'s' * (settings['images_per_prompt'] > 1)} of each of "
         f"{max(len(row['prompts']) for row in rows)} prompts ({settings['steps']} steps, guidance "
         f"{settings['guidance']:g}). Brackets are 95 % bootstrap intervals over concepts. "

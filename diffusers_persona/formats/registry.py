@@ -28,6 +28,7 @@ def formats() -> tuple[Format, ...]:
         spectral,
         text_embeddings,
         text_spaces,
+        textboost,
         tuneqdm,
         weights,
     )
@@ -42,6 +43,7 @@ def formats() -> tuple[Format, ...]:
         *mix_of_show.FORMATS,
         *merged_lora.FORMATS,
         *numbered_lora.FORMATS,
+        *textboost.FORMATS,
         *adapters.FORMATS,
         *orthogonal.FORMATS,
         *spectral.FORMATS,

@@ -26,3 +26,10 @@ def two_word_score(left: Tensor, right: Tensor) -> Tensor:
     """
     own, other = mean_cosine(left), mean_cosine(right)
     return own + other + own.minimum(other) - mean_cosine(left, right)
+
+
+def most_alike(embeddings: Tensor, count: int) -> list[int]:
+    """The numbers of the `count` rows of [N, d] whose mean cosine with the others is the highest, in their order."""
+    unit = F.normalize(embeddings, dim=-1)
+    likeness = (unit @ unit.T).sum(1)
+    return sorted(likeness.topk(min(count, len(unit))).indices.tolist())

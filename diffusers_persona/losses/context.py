@@ -112,8 +112,8 @@ class _Pair:
         self.prompt, self.usual = template.format(phrase=part.token), template.format(phrase=part.noun)
         known = step.world.memory.setdefault("pairs", {})
         if self.prompt not in known:
-            places = step.positions(self.prompt, part.token), step.positions(self.usual, part.noun)
-            known[self.prompt] = places
+            own, length = step.positions(self.prompt, part.token), len(step.positions(part.noun, part.noun))
+            known[self.prompt] = own, list(range(own[0], own[0] + length))
         self.places = known[self.prompt]
 
     def aligned(self, own: Tensor, usual: Tensor) -> tuple[Tensor, Tensor]:

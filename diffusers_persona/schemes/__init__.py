@@ -1,5 +1,6 @@
 """Personalization schemes: how a concept is used, alone or with others."""
 
+from .branching import branch
 from .collage_start import collage_start
 from .fusion_sampling import FusionSampling
 from .localized import LocalizedResiduals
@@ -31,6 +32,7 @@ __all__ = [
     "collage_start",
     "SpatialInversion",
     "Sum",
+    "branch",
     "only",
     "train_merging_network",
     "with_reference",

@@ -19,7 +19,8 @@ def prepare(host, subject: Subject, space, *, adapter: str = ADAPTER, patterns: 
     Args:
         host: a private clone.
         subject: for its seed.
-        space: has ``targets``, ``text_encoders`` and ``peft_config(targets)``; may have ``text_targets`` and ``denoiser``.
+        space: has ``targets``, ``text_encoders`` and ``peft_config(targets)``; may have ``text_targets`` and
+            ``denoiser``.
         adapter: PEFT's name of it, for spaces that are learned side by side.
         patterns: what `peft_config` takes for the denoiser's layers that differ (``rank_pattern``, ``alpha_pattern``);
             only layers of the rank pattern are adapted then.

@@ -97,6 +97,7 @@ class Learner:
         follow: called with (batch, timesteps) before the texts of a forward pass are encoded, or None.
         export: gives the concept's tensors where they are not the parameters themselves, or None.
         enter: called before each step with the number of the phase that the step is in, or None.
+        state: tensors that change in learning without a gradient, in place; checkpoints keep them.
         penalty: a regulariser of the space's own, a scalar, for the loss `OwnPenalty`; or None.
     """
 
@@ -108,6 +109,7 @@ class Learner:
     export: Callable[[], dict[str, Tensor]] | None = None
     enter: Callable[[int], None] | None = None
     penalty: Callable[[], Tensor] | None = None
+    state: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """The concept's tensors in this space: detached copies on the CPU."""

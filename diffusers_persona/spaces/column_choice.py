@@ -13,8 +13,7 @@ class ColumnChoice:
 
     A period begins with one step in which all columns act, and how much the loss leans on each is measured: the sum
     over the outputs of B A times its gradient. The best `share` of each layer's columns then act beside those that
-    were chosen before; the others give nothing and learn nothing. The state lives in parameters without a gradient,
-    so that checkpoints hold it.
+    were chosen before; the others give nothing and learn nothing.
 
     Attributes:
         share: of the columns, added in each period.
@@ -25,25 +24,23 @@ class ColumnChoice:
 
     def __init__(self, share: float, period: int, device):
         import torch
-        from torch import nn
 
         self.share, self.period = share, period
-        self.clock = nn.Parameter(torch.zeros(1, device=device))
+        self.clock = torch.zeros(1, device=device)
         self.masks: dict = {}
         self.probing = True
         self._probes: dict = {}
 
     def begin(self):
         """Before a forward pass: whether it measures, by the clock."""
-        self.probing = int(self.clock.detach()) % self.period == 0
+        self.probing = int(self.clock) % self.period == 0
 
     def add(self, path: str, down):
-        """Lets the inputs of A, the module `down` of the layer `path`, be chosen; its mask is a parameter [in]."""
+        """Lets the inputs of A, the module `down` of the layer `path`, be chosen; gives its mask [in]."""
         import torch
-        from torch import nn
 
         weight = down.weight
-        self.masks[path] = nn.Parameter(torch.zeros(weight.shape[1], device=weight.device))
+        self.masks[path] = torch.zeros(weight.shape[1], device=weight.device)
         self._probes[path] = torch.ones(weight.shape[1], device=weight.device, requires_grad=True)
         down.register_forward_pre_hook(self._hook(path))
         return self.masks[path]
@@ -51,7 +48,7 @@ class ColumnChoice:
     def _hook(self, path):
         def hook(module, inputs):
             (x,) = inputs
-            chosen = self._probes[path] if self.probing else self.masks[path].detach()
+            chosen = self._probes[path] if self.probing else self.masks[path]
             return (x * (chosen if x.ndim < 4 else chosen.reshape(1, -1, 1, 1)).to(x.dtype),)
 
         return hook
@@ -65,6 +62,6 @@ class ColumnChoice:
                 score, probe.grad = probe.grad, None
                 if score is not None:
                     count = max(1, round(self.share * len(probe)))
-                    self.masks[path].data[score.abs().topk(count).indices] = 1.0
-            self.clock.data += 1.0
+                    self.masks[path][score.abs().topk(count).indices] = 1.0
+            self.clock += 1.0
         self.begin()

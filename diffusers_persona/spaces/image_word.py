@@ -66,7 +66,7 @@ class ImageWord:
 
         noun = Word(part=self.part)
         initial = {
-            name: noun._initial(encoder, host.tokenizers[name], subject, subject.seed)
+            name: noun.initial(encoder, host.tokenizers[name], subject, subject.seed)
             for name, encoder in host.text_encoders.items()
         }
         parameters = named_parameters({"network": network})

@@ -129,7 +129,7 @@ class MappedWord(LateWord):
         return LateRows(vectors=vectors.unsqueeze(1), bypass=bypass.unsqueeze(1))
 
     def _dropped(self, x, context):
-        """The units that act: `keep` of them; in learning, with probability `dropout`, a random number for each text."""
+        """The units that act: `keep` of them; in learning, with chance `dropout`, a random number for each text."""
         if self.keep is not None:
             return space_time.truncated(x, torch.full((len(x),), self.keep, device=x.device))
         times, random = (None, None) if self.draws is None else (self.draws.timesteps, self.draws.random)

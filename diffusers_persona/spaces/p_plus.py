@@ -54,7 +54,7 @@ class PPlus:
 
         learner, count = Learner(parameters={}), len(host.text_layers())
         for i, name in enumerate(host.text_encoders):
-            initial = self._initial(host, name, subject, subject.seed + i)
+            initial = self.initial(host, name, subject, subject.seed + i)
             learner.constants[f"{name}.initial"] = initial
             learner.parameters[f"{name}.embedding"] = nn.Parameter(initial.repeat(count, 1, 1).to(host.device))
         words = {name: LayerWord(learner.parameters[f"{name}.embedding"]) for name in host.text_encoders}
@@ -85,14 +85,14 @@ class PPlus:
             )
         install(host, self.token, words, grip)
 
-    def _initial(self, host, name, subject, seed):
+    def initial(self, host, name, subject, seed):
         import torch
 
         from .word import Word
 
         def row(n, init):
             word = Word(init=init, deviation=self.deviation if init == "random" else None, part=self.part)
-            return word._initial(host.text_encoders[name], host.tokenizers[name], subject, seed + n)
+            return word.initial(host.text_encoders[name], host.tokenizers[name], subject, seed + n)
 
         return torch.cat([row(n, init) for n, init in enumerate(self.init)])
 

@@ -49,7 +49,7 @@ class PromptNetWord:
         from .word import Word
 
         first = {
-            name: Word()._initial(encoder, host.tokenizers[name], subject, subject.seed)[0]
+            name: Word().initial(encoder, host.tokenizers[name], subject, subject.seed)[0]
             for name, encoder in host.text_encoders.items()
         }
         clip = image_features(host, self.clip or None)

@@ -57,10 +57,7 @@ class RankOne:
             )
 
     def prepare(self, host, subject: Subject) -> Learner:
-        """Value outputs o* [out] to learn, key outputs o* [out] as constants, i* and C^-1 i* [d] that follow the word.
-
-        The two that follow are parameters without a gradient, so that checkpoints keep them.
-        """
+        """Value outputs o* [out] to learn, key outputs o* [out] that stay, i* and C^-1 i* [d] that follow the word."""
         import torch
         from torch import nn
 
@@ -70,8 +67,8 @@ class RankOne:
         with torch.no_grad():
             inverse = inverse_moment(self._ordinary(host))
             start = _encoding(host, subject.noun)
-            followed = {INPUT: nn.Parameter(start.clone()), DIRECTION: nn.Parameter(inverse @ start)}
-        learner = Learner(parameters=dict(followed), constants={})
+            followed = {INPUT: start.clone(), DIRECTION: inverse @ start}
+        learner = Learner(parameters={}, constants=dict(followed), state=followed)
         learner.follow = _follow(host, subject.token, followed, inverse, self.decay)
         for layer in host.attention_layers("cross"):
             path, attention = f"{host.denoiser_name}.{layer}", host.denoiser.get_submodule(layer)

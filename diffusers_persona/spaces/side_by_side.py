@@ -30,7 +30,7 @@ def install(space, host, subject: Subject, learner: Learner, adapter: str) -> Si
 
     lane = Lane(space, host, subject)
     if lane.columns is not None:
-        learner.parameters[CLOCK] = lane.columns.clock
+        learner.state[CLOCK] = lane.columns.clock
     for path, module in host.denoiser.named_modules():
         if adapter not in getattr(module, "lora_B", {}):
             continue
@@ -45,10 +45,11 @@ def install(space, host, subject: Subject, learner: Learner, adapter: str) -> Si
             module.lora_A[adapter].register_forward_pre_hook(lane.read)
         if lane.columns is not None:
             name = f"{host.denoiser_name}.{path}"
-            learner.parameters[f"{name}.{COLUMNS}"] = lane.columns.add(name, module.lora_A[adapter])
+            learner.state[f"{name}.{COLUMNS}"] = lane.columns.add(name, module.lora_A[adapter])
     return SideLearner(
         parameters=learner.parameters,
         constants=learner.constants,
+        state=learner.state,
         constrain=lane.constrain,
         follow=lane.follow,
         export=lambda: lane.folded(learner.parameters),
@@ -122,8 +123,7 @@ class Lane:
 
     def folded(self, parameters) -> dict:
         """The LoRA's tensors with mergers in the rows of B and columns in A, as an ordinary file has them."""
-        states = (f".{MERGER}", f".{COLUMNS}", CLOCK)
-        found = {name: p for name, p in parameters.items() if not name.endswith(states)}
+        found = {name: p for name, p in parameters.items() if not name.endswith(f".{MERGER}")}
         for path, merger in self.mergers.items():
             found[f"{path}.lora_B.weight"] = found[f"{path}.lora_B.weight"] * self.vector(merger)[:, None]
         for path, mask in self.columns.masks.items() if self.columns is not None else ():

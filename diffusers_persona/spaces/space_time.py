@@ -65,7 +65,7 @@ class SpaceTime:
         draws = Draws(subject.seed)
         learner, words = Learner(parameters={}, follow=draws.follow), {}
         for i, (name, encoder) in enumerate(host.text_encoders.items()):
-            initial = Word(part=self.part)._initial(encoder, host.tokenizers[name], subject, subject.seed)
+            initial = Word(part=self.part).initial(encoder, host.tokenizers[name], subject, subject.seed)
             parameters, frequencies = self._mapper(initial.shape[1], len(host.text_layers()), subject.seed + i)
             parameters = {key: nn.Parameter(value.to(host.device)) for key, value in parameters.items()}
             norm = initial.norm()

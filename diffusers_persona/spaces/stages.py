@@ -63,7 +63,7 @@ class Stages:
         learner, words = Learner(parameters={}, follow=draws.follow), {}
         first = Word(init="text", text=self.init) if self.init else Word(part=self.part)
         for i, (name, encoder) in enumerate(host.text_encoders.items()):
-            initial = first._initial(encoder, host.tokenizers[name], subject, subject.seed)
+            initial = first.initial(encoder, host.tokenizers[name], subject, subject.seed)
             network = self._network(initial.shape[1], subject.seed + i)
             parameters = {key: nn.Parameter(value.to(host.device)) for key, value in network.items()}
             learner.parameters |= {f"{name}.{key}": p for key, p in parameters.items()}

@@ -27,6 +27,7 @@ class VocabularyWord(Word):
         explain: in the first phase, how many of the heaviest words should make the sum almost alone; 0 for no such
             penalty.
         explain_weight: its weight.
+        anchor: weight of the free vector's squared distance from the sum, in the further phases.
         hidden: inner width of the network.
         clip: name of the CLIP (see `encoders.clip`); empty for the host's usual one.
     """
@@ -36,6 +37,7 @@ class VocabularyWord(Word):
     take: int | None = None
     explain: int = 0
     explain_weight: float = 0.001
+    anchor: float = 1.0
     hidden: int = 512
     clip: str = ""
 
@@ -54,7 +56,7 @@ class VocabularyWord(Word):
 
         learner, word = Learner(parameters={}), subject.word(self)
         words = self._seen_words(host, subject)
-        options = {key: getattr(self, key) for key in ("hidden", "take", "explain", "explain_weight")}
+        options = {key: getattr(self, key) for key in ("hidden", "take", "explain", "explain_weight", "anchor")}
         sums = {
             name: WordSum.of(encoder, host.tokenizers[name], words, name=name, seed=subject.seed + i, **options)
             for i, (name, encoder) in enumerate(host.text_encoders.items())

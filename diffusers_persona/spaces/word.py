@@ -65,7 +65,7 @@ class Word:
 
         learner = Learner(parameters={}, constants={})
         for i, (name, encoder) in enumerate(host.text_encoders.items()):
-            initial = self._initial(encoder, host.tokenizers[name], subject, subject.seed + i)
+            initial = self.initial(encoder, host.tokenizers[name], subject, subject.seed + i)
             learner.constants[f"{name}.initial"] = initial
             learner.parameters[f"{name}.embedding"] = nn.Parameter(initial.clone())
         vectors = {name: learner.parameters[f"{name}.embedding"] for name in host.text_encoders}
@@ -121,7 +121,7 @@ class Word:
 
         install(host, token, vectors, grip)
 
-    def _initial(self, encoder, tokenizer, subject, seed):
+    def initial(self, encoder, tokenizer, subject, seed):
         import torch
 
         table = encoder.get_input_embeddings().weight.detach().float().cpu()

@@ -13,11 +13,12 @@ from ..files import write_whole
 FILE = "checkpoint.safetensors"
 
 
-def save(folder: Path, *, step: int, parameters: dict, optimizer, average: dict | None, record: dict):
+def save(folder: Path, *, step: int, parameters: dict, states: dict, optimizer, average: dict | None, record: dict):
     """Writes the state after `step` steps, in one piece, over the last one."""
     from safetensors.torch import save as pack
 
     tensors = {f"parameter/{name}": p.detach() for name, p in parameters.items()}
+    tensors |= {f"state/{name}": tensor for name, tensor in states.items()}
     tensors |= {f"average/{name}": tensor for name, tensor in (average or {}).items()}
     plain = {}
     for i, state in optimizer.state_dict()["state"].items():
@@ -32,7 +33,7 @@ def save(folder: Path, *, step: int, parameters: dict, optimizer, average: dict 
 
 
 @torch.no_grad()
-def load(folder: Path, *, parameters: dict, optimizer, average: dict | None) -> tuple[int, dict]:
+def load(folder: Path, *, parameters: dict, states: dict, optimizer, average: dict | None) -> tuple[int, dict]:
     """Puts the state of `folder` into the run; gives the steps done and the record so far.
 
     Raises:
@@ -50,7 +51,7 @@ def load(folder: Path, *, parameters: dict, optimizer, average: dict | None) -> 
         raise PersonaError(
             f"{path}: not a readable checkpoint ({str(error)[:200]}); delete it and learn from the start"
         ) from error
-    for kind, targets in (("parameter", parameters), ("average", average or {})):
+    for kind, targets in (("parameter", parameters), ("state", states), ("average", average or {})):
         for name, target in targets.items():
             saved = tensors.get(f"{kind}/{name}")
             if saved is None or saved.shape != target.shape:

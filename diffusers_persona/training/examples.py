@@ -39,8 +39,8 @@ class Source:
     """Pictures of one role (the concept's, or the prior's) with their prompts.
 
     Every outcome of a static augmentation (a flip) is encoded once. A random one (a crop) is drawn from `VERSIONS`
-    versions of each picture, which are encoded when they first come up; `fill` puts words into the slots that it leaves
-    in a prompt.
+    versions of each picture, which are encoded when they first come up; `fill` puts words into the slots that it
+    leaves in a prompt.
     """
 
     def __init__(self, host, pictures, choose_prompt, *, augmentation=(), resolution: int, fill=None):

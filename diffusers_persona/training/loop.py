@@ -56,6 +56,14 @@ class Student:
             for name, p in learner.parameters.items()
         }
 
+    def state(self) -> dict:
+        """Name -> tensor that changes without a gradient."""
+        return {
+            f"{i}.{kind}.{name}": tensor
+            for (i, kind), learner in self.learners.items()
+            for name, tensor in learner.state.items()
+        }
+
     def tensors(self) -> dict:
         """Name in the concept file -> tensor now: the parameters and the spaces' constants."""
         return {
@@ -126,6 +134,7 @@ class Loop:
         ]
         self.learners = {((n, i), k): v for n, s in enumerate(self.students) for (i, k), v in s.learners.items()}
         self.parameters = {f"{n}/{k}": p for n, s in enumerate(self.students) for k, p in s.parameters().items()}
+        self.states = {f"{n}/{k}": tensor for n, s in enumerate(self.students) for k, tensor in s.state().items()}
         self.optimizer = optimisers.make(self.method, self.learners)
         self.average = None
         if self.method.ema is not None:
@@ -142,7 +151,11 @@ class Loop:
         done = 0
         if resume:
             done, self.record = checkpoint.load(
-                self.folder, parameters=self.parameters, optimizer=self.optimizer, average=self.average
+                self.folder,
+                parameters=self.parameters,
+                states=self.states,
+                optimizer=self.optimizer,
+                average=self.average,
             )
         started, before = time.monotonic(), self.record["seconds"]
         while done < self.method.steps:
@@ -177,6 +190,7 @@ class Loop:
             self.folder,
             step=done,
             parameters=self.parameters,
+            states=self.states,
             optimizer=self.optimizer,
             average=self.average,
             record=self.record,

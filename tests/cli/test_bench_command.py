@@ -142,3 +142,13 @@ def test_a_preference_model_scores_every_picture_and_is_named(persona, base, sub
     assert 0 <= found["lora"]["scores"][0]["reward"] <= 1
     page = (tmp_path / "bench-shelf/folder.md").read_text()
     assert "| reward | brightness |" in page
+
+
+def test_boards_are_groups_of_concepts_of_toybench_alone(persona, base, subjects):
+    for words, message in (
+        (("bench", subjects, "--base", base, *QUICK, "--boards", "person"), "--boards is for toybench"),
+        (("bench", "toybench", "--recipes", "lora", "--boards", "ghosts"), "there is no board 'ghosts'"),
+        (("bench", "toybench", "--boards", "person", "--concepts", "ufo"), "both choose concepts"),
+    ):
+        code, out, err = persona(*words)
+        assert code == 2 and not out and message in " ".join(err)

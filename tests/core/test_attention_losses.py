@@ -169,6 +169,10 @@ def test_the_context_embedding_loss_skips_the_concept(step):
     expected = torch.stack([1 - F.cosine_similarity(own[i], usual[i], dim=0) for i in range(77) if i != 2]).mean()
     found = losses.ContextEmbedding(weight=1.0, contexts=("a {phrase} on the beach",))(made)
     assert torch.isclose(found, expected, rtol=1e-4)
+    with torch.no_grad():
+        vectors.copy_(made.learners["word"][0].constants["text_encoder.initial"])
+    beside = losses.ContextEmbedding(weight=1.0, contexts=("a {phrase} and a cat",))
+    assert beside(made).detach().abs() < 1e-6, "another word equal to the class word is a part of the context"
 
 
 def test_reference_attention_needs_image_attention(step):

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from diffusers_persona import Concept, PersonaError, inversion, learn, losses, recipes, schemes, spaces
-from diffusers_persona.conformance import NOUN, NOUNS, _described, _short
 from diffusers_persona.inversion import null_text as null_text_inversion
 from diffusers_persona.recipe import Recipe
-from diffusers_persona.testing import tiny_pictures, tiny_pipeline
+from diffusers_persona.testing import short_lesson, tiny_pictures, tiny_pipeline
 from diffusers_persona.training.plan import several
 
 KINDS = tuple(spaces.KINDS)
@@ -53,9 +52,7 @@ def learned(pipe, kind, number):
     having = [entry for entry in recipes.list(backbone="sd") if kind in entry.space]
     if having:
         recipe = min(having, key=lambda entry: (len(entry.space), entry.id))
-        numbers = {"batch_size": 2, "prior_count": 2, "lr": 2e-2} | _short(recipe)
-        numbers = {name: value for name, value in numbers.items() if name in recipe.defaults}
-        declared, recipe = recipe.build(**numbers), recipe.id
+        declared, recipe = recipe.build(), recipe.id
     else:
         recipe = declared = Recipe(
             space=[spaces.KINDS[kind]()],
@@ -63,16 +60,11 @@ def learned(pipe, kind, number):
             scheme=schemes.Prompting(),
             data=inversion.Data(prompts=inversion.prompts.Fixed("a {phrase}")),
         )
-        numbers = {}
     together = several(declared)
-    pictures = tiny_pictures(4, seed=number)
-    if together or declared.data.needs:
-        pictures = _described(pictures, parts=2 if together else 1)
     word = any(space.adds_token for space in declared.space)
     letters = f"{'abcdefghijklmnopqrstuvwxyz'[KINDS.index(kind) % 26]}{'xyz'[KINDS.index(kind) // 26]}{'pq'[number]}"
     tokens = [f"<{letters}-{part}>" for part in range(1 + together)] if word else ["sks", "ktn"][: 1 + together]
-    options = {"token": " ".join(tokens), "noun": NOUNS if together else NOUN, "seed": number, "progress": False}
-    return learn(pipe, pictures, recipe, **options, **numbers)
+    return learn(pipe, **short_lesson(recipe, seed=number, token=" ".join(tokens)))
 
 
 def null_text(pipe, number):

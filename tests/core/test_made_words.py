@@ -32,12 +32,12 @@ def test_what_the_heaviest_words_leave_unexplained():
 
 @pytest.mark.evidence(level="parity", recipe="cusconcept")
 def test_the_word_is_the_sum_and_then_its_mean_with_a_free_vector():
-    net = WordSum(ROWS, 2.0, hidden=4, take=None, explain=0, explain_weight=0.0, seed=0)
+    net = WordSum(ROWS, 2.0, hidden=4, take=None, explain=0, explain_weight=0.0, anchor=2.0, seed=0)
     net.free.data += 1.0
     assert torch.equal(net.row(0), net.sum())
     assert torch.allclose(net.row(1), net.sum() + 0.5, atol=1e-6)
     assert net.penalty(0) == 0
-    assert net.penalty(1).item() == pytest.approx(3.0, rel=1e-5)
+    assert net.penalty(1).item() == pytest.approx(2 * 3.0, rel=1e-5)
 
 
 @pytest.mark.evidence(level="parity", recipe="cusconcept")

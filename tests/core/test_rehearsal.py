@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from diffusers_persona import PersonaError, inversion, learn, learn_many
-from diffusers_persona.functional.consistency import mean_cosine, two_word_score
+from diffusers_persona import PersonaError, inversion, learn, learn_many, schemes
+from diffusers_persona.functional.consistency import mean_cosine, most_alike, two_word_score
 from diffusers_persona.testing import tiny_pictures
 
 
@@ -28,6 +28,17 @@ def test_the_run_goes_on_from_one_of_the_seeds_as_if_it_had_begun_with_it(pipe, 
     words = [space.token for space in concept.spaces]
     assert words == ["<dog>", "<dog-right>"]
     assert concept.phrase == "<dog> <dog-right>"
+
+
+@pytest.mark.evidence(level="parity", recipe="inspiration-tree")
+def test_a_child_learns_from_the_pictures_of_one_word_that_are_most_alike(pipe, learned):
+    crowd = torch.tensor([[1.0, 0.1], [0.0, 1.0], [2.0, 0.0], [1.0, -0.1]])
+    assert most_alike(crowd, 3) == [0, 2, 3]
+    concept = learned(pipe, "brat", steps=1)
+    pictures = schemes.branch(pipe, concept, "<dog-spare>", made=3, keep=2, steps=1)
+    assert [picture.size for picture in pictures] == [(32, 32)] * 2
+    with pytest.raises(PersonaError, match="<dog-spare>"):
+        schemes.branch(pipe, concept, "<cat>")
 
 
 def test_several_concepts_with_a_run_before_the_run_take_turns(pipe, tmp_path):

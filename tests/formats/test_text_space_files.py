@@ -123,3 +123,33 @@ def test_a_dreamartist_pair_is_a_word_and_its_negative_prompt(tmp_path):
     assert sorted(each.name for each in files) == ["ani-neg.pt", "ani.pt"]
     again = Concept.from_file(tmp_path / "out")
     assert (again.digest, again.negative) == (concept.digest, "ani-neg")
+
+
+@pytest.mark.evidence(level="formats", recipe="textboost")
+def test_a_textboost_folder_is_a_text_encoder_with_factors_and_a_word(tmp_path):
+    """PEFT writes the factors among the text encoder's own weights; the word's row ends the token table."""
+    from peft import LoraConfig, inject_adapter_in_model
+    from safetensors.torch import save_file
+
+    pipe = tiny_pipeline("sd")
+    encoder, count = pipe.text_encoder, len(pipe.tokenizer)
+    encoder.resize_token_embeddings(count + 2)
+    config = LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    inject_adapter_in_model(config, encoder, "default")
+    (tmp_path / "text_encoder").mkdir()
+    (tmp_path / "tokenizer").mkdir()
+    save_file(encoder.state_dict(), tmp_path / "text_encoder" / "model.safetensors")
+    words = {"<dog>": count, "<hflip>": count + 1}
+    (tmp_path / "tokenizer" / "added_tokens.json").write_text(json.dumps(words))
+    concept = Concept.from_file(tmp_path / "text_encoder" / "model.safetensors", noun="dog")
+    low_rank, word = concept.spaces
+    assert (low_rank.kind, low_rank.rank, low_rank.denoiser, word.token) == ("low_rank", 2, False, "<dog>")
+    assert concept.phrase == "<dog> dog"
+    row = encoder.get_input_embeddings().weight[count]
+    assert torch.equal(concept.tensors_of(1)["text_encoder.embedding"][0], row)
+    host = tiny_pipeline("sd")
+    ids = torch.tensor([[0, 5, 6, 1]])
+    with concept.attach(host), torch.no_grad():
+        assert torch.allclose(host.text_encoder(ids)[0], encoder(ids)[0], atol=1e-5)
+    with pytest.raises(PersonaError, match="has no word '<cat>', but <dog>, <hflip>"):
+        Concept.from_file(tmp_path / "text_encoder" / "model.safetensors", token="<cat>")

@@ -31,7 +31,7 @@ class TooSlow(BaseException):
 def load_checkpoint(folder):
     """A checkpoint into a run like the one that wrote it."""
     parameters, optimizer = run_state()
-    checkpoint.load(folder, parameters=parameters, optimizer=optimizer, average=None)
+    checkpoint.load(folder, parameters=parameters, states={}, optimizer=optimizer, average=None)
 
 
 def run_state():
@@ -85,22 +85,20 @@ def corpus(place: Path) -> list[tuple[str, Path, str]]:
     """(readers, folder, name of the file to change) of every sound file, made under `place`."""
     from PIL import Image
 
-    from diffusers_persona.recipe import list_recipes
-
     found = []
-    for entry in list_recipes(backbone="sd"):
-        folder = place / entry.id
-        concept = trust_jobs.train(entry.id, None, steps=1)
+    for recipe in trust_jobs.recipes():
+        folder = place / recipe
+        concept = trust_jobs.train(recipe, None, steps=2)
         concept.previews, concept.scores = [Image.new("RGB", (16, 16), "red")], {"fidelity": 0.5}
         concept.save_pretrained(folder)
         found += [("concept", folder, path.relative_to(folder).as_posix()) for path in sorted(folder.rglob("*.*"))]
         found += [("weights", folder, path.name) for path in sorted(folder.glob("*.safetensors"))]
-        found += [("weights", path.parent, path.name) for path in exported(concept, place / "exported" / entry.id)]
+        found += [("weights", path.parent, path.name) for path in exported(concept, place / "exported" / recipe)]
         found += [("concept", folder, "concept.json"), ("concept", folder, "concept.safetensors")] * 3
     run = place / "run"
     parameters, optimizer = run_state()
     record = {"losses": [0.5, 0.4], "seconds": 1.0}
-    checkpoint.save(run, step=2, parameters=parameters, optimizer=optimizer, average=None, record=record)
+    checkpoint.save(run, step=2, parameters=parameters, states={}, optimizer=optimizer, average=None, record=record)
     (run / RUN_FILE).write_text(json.dumps({"recipe": "lora", "numbers": {"steps": 2}, "images": [{"name": "a"}]}))
     found += [("checkpoint", run, checkpoint.FILE)] * 4 + [("run", run, RUN_FILE)] * 2
     pictures = place / "pictures"

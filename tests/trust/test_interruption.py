@@ -11,10 +11,9 @@ import trust_jobs
 from trust_jobs import call, finish, start
 
 import diffusers_persona as dp
-from diffusers_persona.recipe import list_recipes
 from diffusers_persona.training import checkpoint
 
-RECIPES = sorted(entry.id for entry in list_recipes(backbone="sd"))
+RECIPES = trust_jobs.recipes()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ def killed(recipe, folder, cache, moment) -> bool:
 def test_a_run_that_is_killed_goes_on_to_the_same_bytes(undisturbed, tmp_path, soak):
     """A learning run that is killed at any moment, also while it writes a checkpoint, goes on with `resume` and ends
     in the very concept that it would have reached undisturbed, bit for bit on a CPU."""
-    wanted = soak(len(RECIPES), 50, of="kills")
+    wanted = soak(len(trust_jobs.PLAIN), 50, of="kills")
     chance, kills, run, written = random.Random(1), 0, 0, 0
     while kills < wanted:
         recipe = RECIPES[run % len(RECIPES)]

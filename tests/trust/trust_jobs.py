@@ -11,10 +11,17 @@ from pathlib import Path
 
 import diffusers_persona as dp
 from diffusers_persona.errors import PersonaError
-from diffusers_persona.testing import tiny_pictures, tiny_pipeline
+from diffusers_persona.recipe import get
+from diffusers_persona.testing import one_a_space, short_lesson, tiny_pictures, tiny_pipeline
 
 LIMIT_SECONDS = 600  # of any one job; a shared machine may be slow
-SMALL = {"steps": 8, "batch_size": 2, "prior_count": 2, "lr": 1e-2}
+SMALL = {"steps": 8}
+PLAIN = ("textual-inversion", "lora", "dreambooth", "custom-diffusion")
+
+
+def recipes() -> list[str]:
+    """The plain recipes, and one for each other combination of spaces."""
+    return [*PLAIN, *(recipe for recipe in one_a_space() if recipe not in PLAIN)]
 
 
 @functools.cache
@@ -66,17 +73,12 @@ def call(job, *arguments):
     return finish(*start(job, *arguments))
 
 
-def numbers(recipe):
-    """Numbers that make a short run of any recipe, as far as it has them."""
-    from diffusers_persona.recipe import get
-
-    return {name: value for name, value in SMALL.items() if name in get(recipe).defaults}
-
-
 def train(recipe, folder, **options):
     """A short run of `recipe` on the tiny pipeline; options of `learn` go before the defaults."""
-    options = {"noun": "dog", "progress": False, "checkpoint_every": 1, **numbers(recipe), **options}
-    return dp.learn(pipeline("sd"), tiny_pictures(3), recipe, output=folder, **options)
+    options = {"checkpoint_every": 1, **SMALL, **options}
+    known = {"checkpoint_every", "seed", "token", "resume", *get(recipe).defaults}
+    options = {name: value for name, value in options.items() if name in known}
+    return dp.learn(pipeline("sd"), **short_lesson(recipe, pictures=tiny_pictures(3), output=folder, **options))
 
 
 def learn(pipe, recipe, folder, cache, options=None):

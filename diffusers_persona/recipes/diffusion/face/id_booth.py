@@ -59,5 +59,5 @@ def id_booth(
             ],
         ),
         scheme=schemes.Prompting(),
-        data=inversion.Data(prompts=inversion.prompts.Fixed("a photo of {phrase}")),
+        data=inversion.Data(prompts=inversion.prompts.Fixed("a {phrase}")),
     )

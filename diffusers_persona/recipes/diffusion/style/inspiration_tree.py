@@ -12,8 +12,9 @@ from ....recipe import Recipe, recipe
     paper="2305.18203",
     code="google/inspiration_tree",
     licence="Apache-2.0",
-    departures="the tree grows by learning again from pictures of one word; seeds are 1000 apart, and the chosen one "
-    "learns from its first step again. Unverified: learning rate; 500 steps where a reading of the code has 1000",
+    departures="the tree grows by learning again from `schemes.branch`'s pictures of one word; seeds are 1000 apart, "
+    "and the chosen one learns from its first step again. Unverified: learning rate; 500 steps where a reading of the "
+    "code has 1000",
     miniature=dict(steps=110, lr=2e-2, batch_size=4, seeds=2, seed_steps=20, pictures=4, sampling_steps=10),
     learns="object",
 )

@@ -28,7 +28,7 @@ from ....recipe import Recipe, recipe
     learns="several",
     pictures=1,
     masks=True,
-    promise=(("faithful", "textual-inversion"), ("editable", "dreambooth")),
+    promise=(("faithful", "textual-inversion"), ("editable", "custom-diffusion")),
 )
 def break_a_scene(
     *,

@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="MIT (by its README)",
     departures="words of the attribute's axis are the caller's, by default colours; words of objects are our own list "
     "of nouns, not all nouns of the tokenizer; the second phase goes on with the first one's optimiser",
-    miniature=dict(steps=76, lr=1e-2, attribute_lr=1e-2, batch_size=3, vocabulary=40, explain=10),
+    miniature=dict(steps=76, lr=1e-2, attribute_lr=1e-2, batch_size=3, vocabulary=40, explain=10, anchor=0.01),
 )
 def cusconcept(
     *,
@@ -23,6 +23,7 @@ def cusconcept(
     attribute_take=10,
     vocabulary=500,
     explain=50,
+    anchor=1.0,
     steps=60,
     attribute_lr=1e-2,
     lr=1e-3,
@@ -35,8 +36,8 @@ def cusconcept(
     second = [losses.Denoising(), losses.DenoisingWithout(name="attribute", weight=object_weight), losses.OwnPenalty()]
     return Recipe(
         space=[
-            spaces.VocabularyWord(words=objects, most=vocabulary, explain=explain),
-            spaces.VocabularyWord(words=attributes, take=attribute_take, name="attribute"),
+            spaces.VocabularyWord(words=objects, most=vocabulary, explain=explain, anchor=anchor),
+            spaces.VocabularyWord(words=attributes, take=attribute_take, anchor=anchor, name="attribute"),
         ],
         method=inversion.Optimization(
             steps=steps,
