@@ -23,6 +23,7 @@ from ....recipe import Recipe, recipe
         steps=60,
         lr=8e-4,
         text_lr=2e-2,
+        away=0.25,
         batch_size=2,
     ),
     learns="stylised",

@@ -13,8 +13,7 @@ from ....recipe import Recipe, recipe
     code="google/break-a-scene",
     licence="Apache-2.0",
     departures="words begin as their class words (the official default is rows of the table's end); all layers with "
-    "the second smallest maps are averaged, the middle's too where its maps have that size; without masks the whole "
-    "picture counts and attention is not guided",
+    "the second smallest maps are averaged, the middle's too where its maps have that size",
     miniature=dict(
         steps=240,
         word_part=0.7,
@@ -62,5 +61,7 @@ def break_a_scene(
             ],
         ),
         scheme=schemes.Prompting(with_noun=False),
-        data=inversion.Data(prompts=inversion.prompts.Subsets("a photo of {phrase}"), prior_prompt=prior_prompt),
+        data=inversion.Data(
+            prompts=inversion.prompts.Subsets("a photo of {phrase}"), prior_prompt=prior_prompt, needs=("masks",)
+        ),
     )

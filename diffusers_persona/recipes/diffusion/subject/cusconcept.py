@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="MIT (by its README)",
     departures="words of the attribute's axis are the caller's, by default colours; words of objects are our own list "
     "of nouns, not all nouns of the tokenizer; the second phase goes on with the first one's optimiser",
-    miniature=dict(steps=76, lr=1e-2, attribute_lr=1e-2, batch_size=3, vocabulary=40, explain=10, anchor=0.01),
+    miniature=dict(steps=76, lr=2e-2, attribute_lr=1e-2, batch_size=3, vocabulary=40, explain=10, anchor=0.01),
 )
 def cusconcept(
     *,

@@ -14,7 +14,7 @@ from ....recipe import Recipe, recipe
     licence="none stated",
     departures="one learning rate for both words; the optional pixel loss compares with the decoded latents, and the "
     "optional classifier loss is left out; unverified: the words' first values (the class word here, of both)",
-    miniature=dict(steps=150, lr=2e-2, batch_size=2, guidance=3.0),
+    miniature=dict(steps=140, lr=2e-2, batch_size=2, guidance=2.0),
     pictures=1,
     promise=("faithful", "textual-inversion"),
 )
