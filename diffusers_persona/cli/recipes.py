@@ -77,18 +77,22 @@ def describe(entry: Any) -> dict[str, Any]:
 
 
 def _cells(row: dict[str, Any]) -> list[Any]:
+    from diffusers_persona.evaluation.methods import counted
+
     levels = [row["levels"][name] for name in ("contract", "parity", "efficacy", "formats")]
-    lists = ", ".join(row["space"]), row["method"], row["ref"], ", ".join(row["backbones"])
+    lists = counted(row["space"]), row["method"], row["ref"], ", ".join(row["backbones"])
     return [row["id"], row["category"], *lists, *levels]
 
 
 def _show(entry: Any, row: dict[str, Any]) -> None:
+    from diffusers_persona.evaluation.methods import counted
+
     out.print(f"[bold]{entry.id}[/]  {entry.name}")
     facts = {
         "paper": f"arXiv {entry.paper}" if entry.paper else None,
         "survey reference": entry.ref,
         "family, category": f"{entry.family}, {entry.category}",
-        "space": ", ".join(row["space"]),
+        "space": counted(row["space"]),
         "method": row["method"],
         "backbones": ", ".join(row["backbones"]),
         "official code": entry.code,

@@ -45,7 +45,7 @@ def _table(entries: Sequence, proven: Mapping[str, Mapping[str, str]], evidence:
             f"{entry.family} / {entry.category}",
             f"[`{entry.id}`](#{entry.id})",
             entry.learns + (f" (from {entry.pictures})" if entry.pictures else ""),
-            _spaces(entry.space),
+            counted(entry.space),
             ", ".join(entry.backbones),
             *(MARKS[proven[entry.id][level]] for level in LEVELS),
             _promises(entry, evidence.get(entry.id, {})),
@@ -56,7 +56,7 @@ def _table(entries: Sequence, proven: Mapping[str, Mapping[str, str]], evidence:
     return markdown_table(headings, rows, text_columns=len(headings))
 
 
-def _spaces(kinds: Sequence[str]) -> str:
+def counted(kinds: Sequence[str]) -> str:
     """`word x 2 + low_rank`: equal kinds are counted."""
     return " + ".join(
         kind + (f" x {kinds.count(kind)}" if kinds.count(kind) > 1 else "") for kind in dict.fromkeys(kinds)
