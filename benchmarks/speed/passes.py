@@ -1,7 +1,7 @@
 """A learning step of any recipe against the model passes that its maths needs, and nothing else.
 
-The passes of each step (text encoders, denoiser, frozen twin, VAE) are written down as the loop makes them, and then
-made again alone, forward and backward, on the same rows. What a step adds to them is the recipe's own arithmetic and
+The passes of each step (text encoders, denoiser, frozen twin, VAE, and the networks that losses ask) are written down
+as the loop makes them, and then made again alone, forward and backward, on the same rows. What a step adds to them is the recipe's own arithmetic and
 the loop. Attention maps are no part of the floor: it runs the fused attention that a step without maps would.
 """
 
@@ -22,6 +22,8 @@ from diffusers_persona.recipe import get
 from diffusers_persona.training import preparing
 
 BAR, BAR_WITH_MAPS = 1.10, 1.35
+WATCHED = 2
+"""The step whose networks count for all; steps up to it are not timed."""
 METHODS = ("encode_images", "encode_text", "denoise", "decode_latents")
 
 
@@ -30,6 +32,7 @@ class Passes:
 
     def __init__(self):
         self.calls, self.seen, self.loop, self.own = [], [], None, False
+        self.further, self.steps, self.depth, self.outer, self.hooks = [], 0, 0, None, []
 
     def watch(self, loop):
         """Writes down what the hosts of `loop` are asked for."""
@@ -40,18 +43,37 @@ class Passes:
         for learner in loop.learners.values():
             if learner.follow is not None:
                 learner.follow = self._watched("learns", "follow", learner.follow)
+        self.hooks = [
+            torch.nn.modules.module.register_module_forward_pre_hook(self._entered),
+            torch.nn.modules.module.register_module_forward_hook(self._left),
+        ]
         return loop
+
+    def _entered(self, module, arguments):
+        """Writes down a network that is asked for itself, not as a part of a pass."""
+        if not (self.own or self.depth or self.outer):
+            self.outer = module
+            self.further.append(("asked", "network", module, arguments, {}, torch.is_grad_enabled()))
+
+    def _left(self, module, arguments, output):
+        self.outer = None if module is self.outer else self.outer
 
     def _watched(self, role, name, method):
         def watched(*arguments, **options):
-            if not self.own:
+            if not (self.own or self.depth):
                 self.calls.append((role, name, method, arguments, options, torch.is_grad_enabled()))
-            return method(*arguments, **options)
+            self.depth += 1
+            try:
+                return method(*arguments, **options)
+            finally:
+                self.depth -= 1
 
         return watched
 
     def __call__(self):
         """The passes of the step that just ended, without anything else."""
+        self._learn_of_networks()
+        self.calls += self.further
         self.seen = [(role, name, graded) for role, name, _, _, _, graded in self.calls]
         with self._alone():
             outputs, link = [], 0.0
@@ -63,13 +85,22 @@ class Passes:
                 if name == "encode_text":
                     learned = [each for each in found.values() if each.requires_grad]
                     link = link + sum(0.0 * each.mean() for each in learned)
-                elif found.requires_grad:
+                elif isinstance(found, torch.Tensor) and found.requires_grad:
                     outputs.append(found.float().square().mean())
             if outputs:
                 sum(outputs).backward()
         self.calls.clear()
         for parameter in self.loop.parameters.values():
             parameter.grad = None
+
+    def _learn_of_networks(self):
+        """The first steps tell which networks the losses ask; watching every module would slow the others down."""
+        self.steps += 1
+        if self.steps < WATCHED:
+            self.further.clear()
+        elif self.steps == WATCHED:
+            for hook in self.hooks:
+                hook.remove()
 
     @contextlib.contextmanager
     def _alone(self):
@@ -93,6 +124,8 @@ class Passes:
         parts = [f"{len(denoised)} of the denoiser" + (f" ({frozen} without gradient)" if frozen else "")]
         parts += [f"{texts} of the text encoder"] if texts else []
         parts += [f"{pictures} of the VAE"] if pictures else []
+        networks = sum(name == "network" for _, name, _ in self.seen)
+        parts += [f"{networks} of further networks"] if networks else []
         return ", ".join(parts)
 
 
