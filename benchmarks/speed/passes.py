@@ -1,8 +1,9 @@
 """A learning step of any recipe against the model passes that its maths needs, and nothing else.
 
 The passes of each step (text encoders, denoiser, frozen twin, VAE, and the networks that losses ask) are written down
-as the loop makes them, and then made again alone, forward and backward, on the same rows. What a step adds to them is the recipe's own arithmetic and
-the loop. Attention maps are no part of the floor: it runs the fused attention that a step without maps would.
+as the loop makes them, and then made again alone, forward and backward, on the same rows. What a step adds to them is
+the recipe's own arithmetic and the loop. Attention maps are no part of the floor: it runs the fused attention that a
+step without maps would.
 """
 
 from __future__ import annotations

@@ -16,13 +16,12 @@ from ....recipe import Recipe, recipe
     "pictures of the face and an ArcFace network with face=; the negative's identity is seen on its decoded latents",
     miniature=dict(
         rank=8,
-        steps=160,
-        lr=3e-3,
+        steps=150,
+        lr=2e-3,
         batch_size=3,
         schedule="constant",
         prior_weight=0.5,
         prior_count=32,
-        identity_weight=0.1,
         identity_rows=1,
     ),
     promise=("faithful", "lora"),
@@ -59,5 +58,5 @@ def id_booth(
             ],
         ),
         scheme=schemes.Prompting(),
-        data=inversion.Data(prompts=inversion.prompts.Fixed("a {phrase}")),
+        data=inversion.Data(prompts=inversion.prompts.Fixed("a photo of {phrase}")),
     )
