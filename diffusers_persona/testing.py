@@ -93,7 +93,8 @@ def _described(pictures, parts: int):
         caption = f"a photo of {NOUNS if parts > 1 else NOUN}"
         mask = Image.new("L", picture.size, 255) if parts > 1 else halves[0]
         own = tuple(halves) if parts > 1 else ()
-        examples.append(Example(image=picture, mask=mask, part_masks=own, caption=caption, source=f"picture {n}"))
+        facts = {"caption": caption, "source": f"picture {n}", "part": n % parts if parts > 1 else None}
+        examples.append(Example(image=picture, mask=mask, part_masks=own, **facts))
     return ImageSet(examples=tuple(examples))
 
 

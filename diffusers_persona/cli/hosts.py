@@ -126,7 +126,7 @@ def open_subject(images: str, noun: str | None, kind: str | None) -> Subject:
             name=toy.name,
             toy=toy,
             true_name=toy.true_name,
-            templates=_style_templates() if kind == "style" else None,
+            templates=_templates(kind),
         )
     if not Path(images).exists():
         raise PersonaError(f"{images} does not exist; give a picture, a folder of pictures, or toybox:NAME")
@@ -135,10 +135,10 @@ def open_subject(images: str, noun: str | None, kind: str | None) -> Subject:
     return Subject(images=images, noun=noun, kind=one_of(kind or "object", KINDS, "--kind"), name=Path(images).stem)
 
 
-def _style_templates() -> tuple[str, ...]:
-    from diffusers_persona.evaluation.host import STYLE_TEMPLATES
+def _templates(kind: str) -> tuple[str, ...] | None:
+    from diffusers_persona.evaluation.host import TEMPLATES
 
-    return STYLE_TEMPLATES
+    return TEMPLATES.get(kind)
 
 
 def open_concepts(paths: list[str]) -> list[Any]:

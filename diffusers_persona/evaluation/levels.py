@@ -90,7 +90,7 @@ def record_efficacy(
     }
     for recipe, found in (promises or {}).items():
         evidence.setdefault(recipe, {})[PROMISES] = {
-            f"{each.kind} than {each.against}": {"holds": each.holds, "difference": each.text} for each in found
+            f"{each.kind}, against {each.against}": {"holds": each.holds, "difference": each.text} for each in found
         }
     for summary in summaries:
         if (verdict := summary.verdict) is None:

@@ -69,7 +69,7 @@ def _promises(entry, records: Mapping[str, Mapping]) -> str:
     short = {"textual-inversion": "TI", "dreambooth": "DB", "custom-diffusion": "CD", "lora": "LoRA"}
     parts = []
     for kind, other in entry.promise:
-        holds = found.get(f"{kind} than {other}", {}).get("holds")
+        holds = found.get(f"{kind}, against {other}", {}).get("holds")
         mark = MARKS[{True: "pass", False: "fail", None: "unknown"}[holds]]
         parts.append(f"{kind} > {short.get(other, other)}: {mark}")
     return ", ".join(parts)
@@ -90,7 +90,7 @@ def _section(entry, records: Mapping[str, Mapping]) -> str:
         )
     lines.append(f"- Departures from the paper: {entry.departures}")
     lines += [f"- {level}: {_evidence(level, records[level])}" for level in LEVELS if level in records]
-    lines += [f"- promises to be {name}: {_outcome(each)}" for name, each in records.get(PROMISES, {}).items()]
+    lines += [f"- promise, {name}: {_outcome(each)}" for name, each in records.get(PROMISES, {}).items()]
     return "\n".join([lines[0], "", lines[1], "", *lines[2:]])
 
 

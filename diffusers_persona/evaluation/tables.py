@@ -177,16 +177,12 @@ def _promises(found: Mapping[str, Sequence[Any]]) -> list[str]:
     """What recipes promise against a plain method, and whether it holds here."""
     marks = {True: "yes", False: "**no**", None: "?"}
     lines = [
-        [f"`{recipe}`", f"{each.kind} than `{each.against}`", marks[each.holds], MEASURES[each.kind].title, each.text]
+        [f"`{recipe}`", each.kind, f"`{each.against}`", marks[each.holds], MEASURES[each.kind].title, each.text]
         for recipe, outcomes in sorted(found.items())
         for each in outcomes
     ]
-    headings = ["", "promises to be", "holds", "measured by", "difference"]
-    words = {"remembers": "(it remembers the class better)", "faithful": "(nearer to the concept)"}
-    for line in lines:
-        kind, _, other = line[1].partition(" than ")
-        line[1] = f"{kind} {words[kind]}, than {other}" if kind in words else line[1]
-    return ["## What recipes promise", markdown_table(headings, lines, text_columns=4)] if lines else []
+    headings = ["", "promise", "against", "holds", "measured by", "difference"]
+    return ["## What recipes promise", markdown_table(headings, lines, text_columns=5)] if lines else []
 
 
 def _metric_table(summaries: Sequence[Summary], columns: Sequence[str]) -> str:

@@ -119,7 +119,7 @@ def test_the_target_follows_the_words_encoding(pipe):
     host, subject = of(pipe).private_clone(), spaces.Subject(token="<mug>", noun="dog")
     spaces.Word(init="random").prepare(host, subject)
     learner = spaces.RankOne(decay=0.5).prepare(host, subject)
-    before = learner.parameters["input"].detach().clone()
+    before = learner.state["input"].detach().clone()
 
     class Batch:
         prompts = ("a photo of <mug>", "a photo of cat")
@@ -128,9 +128,9 @@ def test_the_target_follows_the_words_encoding(pipe):
     learner.follow(Batch, None)
     host.denoise(torch.randn(2, 4, 16, 16), torch.tensor([5, 5]), conditions)
     place = conditions["encoder_hidden_states"][0, 4].detach()
-    assert torch.allclose(learner.parameters["input"], (before + place) / 2, atol=1e-5)
+    assert torch.allclose(learner.state["input"], (before + place) / 2, atol=1e-5)
     host.denoise(torch.randn(2, 4, 16, 16), torch.tensor([5, 5]), conditions)
-    assert torch.allclose(learner.parameters["input"], (before + place) / 2, atol=1e-5)
+    assert torch.allclose(learner.state["input"], (before + place) / 2, atol=1e-5)
 
 
 def test_keys_are_locked_to_the_class_and_values_are_learned(pipe, learned):

@@ -68,14 +68,14 @@ def test_the_outcomes_stand_in_the_evidence_and_on_the_pages(tmp_path):
     evidence = read_evidence(path)
     page = methods_page([entry], evidence)
     assert "editable > LoRA: yes, faster > LoRA: **no**" in page
-    assert "promises to be faster than lora: **does not hold here** (x1.00" in page
+    assert "promise, faster, against lora: **does not hold here** (x1.00" in page
 
 
 def test_the_scoreboard_tells_promises(rows):
     found = {"lora": [outcome("faithful", rows_of(rows, "lora"), "useless", rows_of(rows, "useless"))]}
     page = scoreboard(rows, summarise(rows), promises=found)
     (line,) = (line for line in page.splitlines() if line.startswith("| `lora` | faithful"))
-    assert "than `useless` | yes | fidelity | +0.4" in line
+    assert "| faithful | `useless` | yes | fidelity | +0.4" in line
 
 
 def rows_of(rows, recipe):

@@ -6,7 +6,7 @@ import torch
 from factors import draw, pipe_of
 
 from diffusers_persona import Concept, PersonaError, learn
-from diffusers_persona.testing import tiny_pictures
+from diffusers_persona.testing import short_lesson, tiny_pictures
 
 OPTIONS = dict(noun="cat and dog", steps=2, batch_size=2, progress=False)
 
@@ -68,7 +68,7 @@ def test_compositional_inversion_leaves_a_word_of_several_vectors(tmp_path):
 def test_break_a_scene_leaves_a_whole_pipeline_with_its_words(tmp_path, monkeypatch):
     monkeypatch.setenv("PERSONA_CACHE", str(tmp_path / "cache"))
     pipe = pipe_of("sd")
-    concept = learn(pipe, tiny_pictures(1), "break-a-scene", prior_count=2, lr=1e-2, **OPTIONS)
+    concept = learn(pipe, **short_lesson("break-a-scene", pictures=tiny_pictures(1)))
     concept.export("pipeline", tmp_path / "scene", pipe=pipe)
     loaded = Concept.from_file(tmp_path / "scene", base=pipe)
     assert [space.token for space in loaded.spaces if space.kind == "word"] == ["<cat>", "<dog>"]

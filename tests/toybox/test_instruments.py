@@ -14,6 +14,7 @@ from diffusers_persona.toybox import instruments as package  # noqa: E402
 from diffusers_persona.toybox.instruments import bars  # noqa: E402
 from diffusers_persona.toybox.instruments.attributes import HEADS, NONE, targets  # noqa: E402
 from diffusers_persona.toybox.instruments.geometry import FACE_SIDE, align_face, foreground  # noqa: E402
+from diffusers_persona.toybox.vocabulary import UNSEEN_STYLES  # noqa: E402
 
 VECTORS = {"clip_image": 128, "dino": 256, "face": 512}
 
@@ -31,10 +32,12 @@ def references():
 
 @cache
 def oracles():
-    """(concept, prompt, picture) of every shipped oracle: the true rendering of a ToyBench prompt."""
+    """(concept, prompt, picture) of the oracles, the true renderings of ToyBench prompts, of one thing or style each,
+    but for those in styles that the classifiers never saw."""
+    known = [concept for concept in concepts() if not concept.things and concept.true_name not in UNSEEN_STYLES]
     return [
         (concept, prompt, Image.open(path).convert("RGB"))
-        for concept in concepts()
+        for concept in known
         for prompt, path in zip(toybox.prompts.for_kind(concept.kind), concept.oracle, strict=True)
     ]
 
