@@ -143,7 +143,9 @@ def _decorate(axes, x: str, y: str, *, zoomed: bool) -> None:
     axes.set_xlabel(f"prompt obedience: {TITLES.get(x, METRICS[x])} →", fontsize=11)
     axes.set_ylabel(f"concept fidelity: {TITLES.get(y, METRICS[y])} →", fontsize=11)
     axes.set_title("The recipes, zoomed in" if zoomed else "ToyBench: fidelity against obedience", loc="left", pad=24)
-    note = "Dashed: the recipes that no other beats on both axes." if zoomed else "Bars: 95 % intervals over concepts."
+    note = "Bars: 95 % intervals over concepts. Compare within a colour: boards differ."
+    if zoomed:
+        note = "Dashed: the recipes that no other beats on both axes."
     axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=9, color="#495057")
     axes.grid(color="#e9ecef", linewidth=0.8)
     axes.set_axisbelow(True)
